@@ -1,0 +1,51 @@
+# Each target does its own set-up: a virtual environment in .venv, and the packages it needs.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test test-all lint types docs bench models clean
+
+$(VENV)/.test: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q --upgrade pip
+	$(RUN) -m pip install -q -e '.[test]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(RUN) -m pip install -q -e '.[lint]'
+	touch $@
+
+$(VENV)/.all: $(VENV)/.test
+	$(RUN) -m pip install -q -e '.[frameworks]'
+	touch $@
+
+demo: $(VENV)/.test  ## bake a real model, verify it, look inside, and take the scaler out again
+	rm -rf build/demo && mkdir -p build/demo
+	$(VENV)/bin/onnxscale bake models/cancer_mlp/model.onnx models/cancer_mlp/stats.json -o build/demo/cancer.onnx
+	$(VENV)/bin/onnxscale inspect build/demo/cancer.onnx
+	$(VENV)/bin/onnxscale selftest build/demo/cancer.onnx
+	$(VENV)/bin/onnxscale unbake build/demo/cancer.onnx -o build/demo/original.onnx
+	cmp models/cancer_mlp/model.onnx build/demo/original.onnx
+
+test: $(VENV)/.test  ## the fast tests
+	$(RUN) -m pytest -n 2
+
+test-all: $(VENV)/.all  ## everything, the slow ones too
+	$(RUN) -m pytest -n 2 -m ""
+
+lint: $(VENV)/.lint
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: $(VENV)/.lint
+	$(RUN) -m mypy
+
+bench: $(VENV)/.all
+	$(RUN) -m benchmarks inference
+
+models: $(VENV)/.test  ## train and export the models again
+	$(RUN) -m pip install -q -r models/requirements.txt
+	$(RUN) -m models.make
+
+clean:
+	rm -rf $(VENV) build

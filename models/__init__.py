@@ -1,0 +1,1 @@
+"""Small real models, each trained on scaled inputs and exported without its scaler. See README.md."""

@@ -1,0 +1,84 @@
+"""onnxscale: put the scaler inside the ONNX model, and prove that the answers are the training pipeline's.
+
+    import onnxscale
+
+    baked = onnxscale.bake("model.onnx", "stats.json").verify()
+    assert baked.comparison.verified
+    baked.save("model.baked.onnx")
+
+Nothing heavy is imported until a name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxscale.comparing import Comparison
+    from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
+    from onnxscale.pipeline import Baked, Inspection, Selftest, bake, inspect, selftest, unbake, verify
+    from onnxscale.planning import Options, Plan
+    from onnxscale.scalers import Scaler, make
+    from onnxscale.sources import read
+    from onnxscale.statistics import Fitted, Reading, Source, Statistics
+    from onnxscale.step import Step
+    from onnxscale.transform import Transform
+
+_HOME = {
+    # the main job
+    **dict.fromkeys(("bake", "verify", "unbake", "inspect", "selftest"), "pipeline"),
+    # what it gives
+    **dict.fromkeys(("Baked", "Inspection", "Selftest"), "pipeline"),
+    **dict.fromkeys(("Options", "Plan"), "planning"),
+    "Comparison": "comparing",
+    # statistics and scalers
+    "read": "sources",
+    **dict.fromkeys(("Fitted", "Reading", "Source", "Statistics"), "statistics"),
+    **dict.fromkeys(("Scaler", "make"), "scalers"),
+    "Step": "step",
+    "Transform": "transform",
+    # what can go wrong
+    **dict.fromkeys(
+        ("OnnxscaleError", "ModelError", "StatisticsError", "PlanError", "OutputError", "VerificationError"), "errors"
+    ),
+}
+
+__all__ = [
+    "Baked",
+    "Comparison",
+    "Fitted",
+    "Inspection",
+    "ModelError",
+    "OnnxscaleError",
+    "Options",
+    "OutputError",
+    "Plan",
+    "PlanError",
+    "Reading",
+    "Scaler",
+    "Selftest",
+    "Source",
+    "Statistics",
+    "StatisticsError",
+    "Step",
+    "Transform",
+    "VerificationError",
+    "bake",
+    "inspect",
+    "make",
+    "read",
+    "selftest",
+    "unbake",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'onnxscale' has no attribute {name!r}")
+    return getattr(import_module(f"onnxscale.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

@@ -1,0 +1,148 @@
+"""Plan -> baked model, and back. The caller's model is never changed: a bake is a description of pieces to copy and
+bytes to write, and an unbake is that description turned round.
+
+The record of the bake is the file's last field, so that the places it speaks of lie before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from onnxscale import graph, pieces
+from onnxscale.errors import ModelError
+from onnxscale.graph import Writer
+from onnxscale.modelfile import ModelFile
+from onnxscale.pieces import Pieces
+from onnxscale.planning import Placement, Plan
+from onnxscale.recognition import KEY, recorded
+from onnxscale.step import Step
+from onnxscale.steps import OPERATORS
+from onnxscale.wire import header
+
+_METADATA = 14
+DOUBLE_CLIP = 8
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A model with its scalers in. seams: (role, tensor name) -> the tensor that holds the scaled values (inputs) or
+    the values before they are scaled back (outputs). pieces: the new file without its record."""
+
+    proto: onnx.ModelProto
+    seams: Mapping[tuple[str, str], str]
+    pieces: Pieces
+
+
+def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = None) -> Edited:
+    """Write the plan's nodes into a copy of the model. metadata: entries to set beside, such as the image keys."""
+    proto = model.editable()
+    taken = graph.used_names(proto)
+    seams = {}
+    for p in plan.placements:
+        seams[p.role, p.spec.name] = (_input if p.role == "input" else _output)(proto, p, taken)
+    kept = [e for e in proto.metadata_props if e.key != KEY and e.key not in (metadata or {})]
+    if len(kept) != len(proto.metadata_props):
+        entries = [onnx.StringStringEntryProto.FromString(e.SerializeToString()) for e in kept]
+        del proto.metadata_props[:]
+        proto.metadata_props.extend(entries)
+    for key, value in (metadata or {}).items():
+        proto.metadata_props.add(key=key, value=value)
+    return Edited(proto, seams, model.render(proto))
+
+
+def _input(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
+    writer = Writer(proto, taken, p.spec.name, p.dtype, p.spec, p.axis)
+    result = _emit(writer, p.spec.name, p, p.graph_dtype, p.inner_dtype)
+    graph.insert_after_input(proto, writer, p.spec.name, result, keep_shape_readers=p.transform.elementwise)
+    if p.graph_dtype != p.spec.dtype:
+        graph.set_dtype(proto.graph.input, p.spec.name, p.graph_dtype)
+    return result
+
+
+def _output(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
+    writer = Writer(proto, taken, p.spec.name, p.dtype, p.spec, p.axis)
+    inner = writer.name("unscaled")
+    result = _emit(writer, inner, p, p.inner_dtype, p.graph_dtype)
+    graph.insert_before_output(proto, writer, p.spec.name, inner, result)
+    return inner
+
+
+def _emit(writer: Writer, x: str, p: Placement, before: str, after: str) -> str:
+    """The nodes of a placement, from a tensor of type `before` to one of type `after`; returns the result's name."""
+    start = x
+    if before != p.dtype:
+        x = writer.node("Cast", x, to=graph.ELEMENTS[p.dtype])
+    steps = list(p.lowered.steps)
+    late = _clips_at_the_end(steps) if writer.opset < DOUBLE_CLIP and p.dtype == "float64" != after else []
+    for step in steps[: len(steps) - len(late)]:
+        x = OPERATORS[step.op].nodes(writer, x, step)
+    if p.dtype != after:
+        x = writer.node("Cast", x, to=graph.ELEMENTS[after])
+    writer.dtype = np.dtype(after) if late else writer.dtype
+    for step in late:
+        x = OPERATORS[step.op].nodes(writer, x, step)
+    return writer.node("Identity", x) if x == start else x
+
+
+def _clips_at_the_end(steps: list[Step]) -> list[Step]:
+    """The clips after which nothing comes. Runtimes have no float64 Max and Min before opset 8; but rounding is
+    monotone, so a clip after the last Cast gives the same bits as one before it."""
+    late: list[Step] = []
+    while len(late) < len(steps) and steps[-1 - len(late)].op in ("Max", "Min"):
+        late.insert(0, steps[-1 - len(late)])
+    return late
+
+
+def undo(model: ModelFile, edited: Edited) -> list[object]:
+    """The undo list of the record: how the original is made of the baked file."""
+    return pieces.to_json(pieces.inverted(edited.pieces, len(model.data), model.read))
+
+
+def finish(edited: Edited, record: Mapping[str, object]) -> Pieces:
+    """The pieces of the baked file: the edited model, and the record as its last field."""
+    text = json.dumps(record, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    entry = onnx.StringStringEntryProto(key=KEY, value=text).SerializeToString(deterministic=True)
+    return [*edited.pieces, header(_METADATA, len(entry)) + entry]
+
+
+def unbake(model: ModelFile) -> Pieces:
+    """The pieces of `model`, a baked file, that make the original, byte for byte.
+
+    Raises ModelError where the file is not a baked one, or was changed since, so that the original cannot be made.
+    """
+    record = recorded(model)
+    if record is None:
+        raise ModelError(f"{model.name}: carries no scaler of onnxscale's; there is nothing to undo")
+    parts = pieces.from_json(record.get("undo"))
+    original = record.get("original")
+    expected = original.get("sha256") if isinstance(original, dict) else None
+    if any(isinstance(p, pieces.Copy) and p.offset + p.length > len(model.data) for p in parts):
+        raise changed(model)
+    if expected != digest(model, parts):
+        raise changed(model)
+    return parts
+
+
+def changed(model: ModelFile) -> ModelError:
+    return ModelError(
+        f"{model.name}: was saved again by another tool after the bake, so the original cannot be restored byte for byte. "
+        f"Take the original model, whose sha256 onnxscale inspect shows"
+    )
+
+
+def digest(model: ModelFile, parts: Pieces) -> str:
+    """sha256 of the file that the pieces make, read in chunks."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, bytes):
+            total.update(part)
+            continue
+        for at in range(part.offset, part.offset + part.length, 1 << 24):
+            total.update(model.read(at, min(1 << 24, part.offset + part.length - at)))
+    return total.hexdigest()

@@ -1,0 +1,70 @@
+"""The command line. Each command parses, calls one function of the package, prints and exits.
+
+Exit codes: 0 fine, 1 the model is not what was claimed, 2 it could not be done. stdout is data, stderr is prose.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from onnxscale.cli import baking, looking, verifying
+from onnxscale.errors import OnnxscaleError
+
+app = typer.Typer(
+    name="onnxscale",
+    help="Put the scaler inside the ONNX model, and prove that the answers are the training pipeline's.",
+    epilog="Examples:  onnxscale bake model.onnx stats.json  |  onnxscale verify model.baked.onnx --against model.onnx stats.json",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(baking.bake)
+app.command()(verifying.verify)
+app.command()(verifying.selftest)
+app.command()(looking.inspect)
+app.command()(baking.unbake)
+app.command()(looking.schema)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if show:
+        from importlib import metadata
+
+        print(f"onnxscale {metadata.version('onnxscale')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line. Expected failures are one message and an exit code; a bug says that it is one."""
+    from onnxscale.reporting.clean import clean
+
+    try:
+        app()
+    except OnnxscaleError as error:
+        if "--json" in sys.argv:
+            import json
+
+            print(json.dumps({"error": str(error), "exit": error.code}))
+        print(f"error: {clean(error)}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("ONNXSCALE_DEBUG"):
+            raise
+        print(
+            f"error: a bug in onnxscale: {type(error).__name__}: {clean(error)[:500]}. Nothing was written. Please report it, "
+            f"with the output of the same command under ONNXSCALE_DEBUG=1",
+            file=sys.stderr,
+        )
+        sys.exit(2)

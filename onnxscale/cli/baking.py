@@ -1,0 +1,127 @@
+"""onnxscale bake, onnxscale unbake."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnxscale.cli import options as o
+from onnxscale.errors import OutputError, VerificationError
+
+
+def bake(
+    model: Annotated[Path, typer.Argument(help="The ONNX model.", metavar="MODEL")],
+    stats: Annotated[Path, typer.Argument(help="The statistics that training fitted.", metavar="STATS")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Where to write; by default <model>.baked.onnx beside MODEL.")
+    ] = None,
+    input: o.Input = "",
+    output: o.Output = "",
+    axis: o.Axis = None,
+    target: o.Target = None,
+    target_axis: o.TargetAxis = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="exact (float64), split (float32 pairs) or single (float32).")
+    ] = "exact",
+    form: Annotated[str, typer.Option("--form", help="auto or nodes.")] = "auto",
+    input_dtype: Annotated[
+        str | None, typer.Option("--input-dtype", help="What the app feeds: keep, float32, float64, uint8 or int32.")
+    ] = None,
+    dialect: o.Dialect = "",
+    kind: o.Kind = "",
+    zero_std: o.ZeroStd = "",
+    accept_defaults: o.AcceptDefaults = False,
+    again: Annotated[bool, typer.Option("--again", help="Bake although the model seems to carry a scaler.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Write without running the model.")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace MODEL itself.")] = False,
+    force: o.Force = False,
+    data: o.Data = None,
+    seed: o.Seed = 0,
+    time_limit: o.TimeLimit = 300,
+    as_json: o.Json = False,
+) -> None:
+    """Put the scaler inside the model, prove it, and write a model that takes raw values.
+
+    Examples:
+
+      onnxscale bake model.onnx stats.json
+
+      onnxscale bake model.onnx preprocessor_config.json --input-dtype uint8
+
+      onnxscale bake model.onnx x.json --target y.json -o model.raw.onnx
+    """
+    from onnxscale import pipeline, rows
+    from onnxscale.planning import Options
+    from onnxscale.reporting import plain, text
+    from onnxscale.reporting.clean import clean
+    from onnxscale.statistics import Reading
+
+    if in_place and out is not None:
+        raise OutputError("--in-place writes MODEL itself; leave -o away, or leave --in-place away")
+    place = model if in_place else out or model.with_name(f"{model.stem}.baked.onnx")
+    asked = Options(input, output, axis, target_axis, precision, form, input_dtype, again)
+    baked = pipeline.bake(
+        model, stats, target=target, options=asked, reading=Reading(dialect, kind, zero_std, accept_defaults)
+    )
+    if not as_json:
+        print(text.plan(baked.plan), flush=True)
+    for warning in baked.plan.warnings:
+        print(f"warning: {clean(warning)}", file=sys.stderr)
+    if dry_run:
+        if as_json:
+            print(json.dumps(plain.baked(baked, None)))
+        return
+    baked.check_output(place, force=force or in_place)
+    if not no_verify:
+        own = None if data is None else rows.read(data, baked.plan.placements)
+        baked = baked.verify(own, seed=seed, seconds=time_limit)
+        assert baked.comparison is not None
+        if not as_json:
+            print(text.comparison(baked.comparison), flush=True)
+        if not baked.comparison.verified:
+            if as_json:
+                print(json.dumps(plain.baked(baked, None)))
+            _refuse(baked.comparison.verdict, baked.comparison.reason)
+    path = baked.save(place, force=force or in_place)
+    print(json.dumps(plain.baked(baked, str(place)))) if as_json else print(
+        f"wrote {clean(place)} ({path.stat().st_size:,} bytes)"
+    )
+
+
+def _refuse(verdict: str, reason: str) -> None:
+    from onnxscale.reporting.clean import clean
+
+    hint = "; --no-verify writes it all the same" if verdict == "NOT VERIFIED" else ""
+    print(f"error: {verdict}: {clean(reason)}. Nothing was written{hint}", file=sys.stderr)
+    raise typer.Exit(VerificationError.code)
+
+
+def unbake(
+    baked: Annotated[Path, typer.Argument(help="A baked model.", metavar="BAKED")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Where to write; by default <baked>.original.onnx beside it.")
+    ] = None,
+    force: o.Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Restore the model as it was before the bake, byte for byte.
+
+    Example:
+
+      onnxscale unbake model.baked.onnx -o model.onnx
+    """
+    from onnxscale import pipeline
+    from onnxscale.reporting.clean import clean
+
+    stem = baked.stem.removesuffix(".baked")
+    place = out or baked.with_name(f"{stem}.original.onnx")
+    path = pipeline.unbake(baked, place, force=force)
+    if as_json:
+        print(json.dumps({"out": str(place), "size": path.stat().st_size}))
+    else:
+        print(f"wrote {clean(place)} ({path.stat().st_size:,} bytes), the original byte for byte")

@@ -1,0 +1,34 @@
+"""Options that several commands share, each with its help in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it is there.")]
+Input = Annotated[str, typer.Option("--input", help="The input that the statistics are for.", metavar="NAME")]
+Output = Annotated[str, typer.Option("--output", help="The output that the target scaler is for.", metavar="NAME")]
+Axis = Annotated[
+    int | None, typer.Option("--axis", help="Where the features lie in the input; negative counts from the end.")
+]
+TargetAxis = Annotated[int | None, typer.Option("--target-axis", help="The same for the output of --target.")]
+Target = Annotated[
+    Path | None,
+    typer.Option(
+        "--target", help="Statistics of the training target; the inverse goes onto the output.", metavar="STATS"
+    ),
+]
+Dialect = Annotated[str, typer.Option("--dialect", help="Which reading of an ambiguous statistics file is meant.")]
+Kind = Annotated[str, typer.Option("--kind", help="Which scaler, where the file has statistics for several.")]
+ZeroStd = Annotated[str, typer.Option("--zero-std", help="'one' divides constant features by 1, as scikit-learn does.")]
+AcceptDefaults = Annotated[
+    bool, typer.Option("--accept-defaults", help="Take keys that the file lacks as its class's defaults.")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Your own raw rows to check on: npy, npz, csv or parquet.", metavar="FILE")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the rows that are made up.")]
+TimeLimit = Annotated[float, typer.Option("--time-limit", help="Seconds that onnxruntime may take for one request.")]

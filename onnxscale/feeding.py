@@ -1,0 +1,234 @@
+"""Feeds for a model: raw rows for the scaled inputs, plausible values for the others, shapes that the model accepts.
+
+Shapes that an exporter left open are found by trying: the original model must run on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import onnx
+
+from onnxscale import graph, samples, walk
+from onnxscale.graph import InputSpec
+from onnxscale.planning import Placement
+from onnxscale.samples import Family, Range
+from onnxscale.step import Array
+
+SIZES = (8, 32, 64, 5, 1, 224, 3, 512, 16)
+INTEGERS = (1, 0, 16000)
+ELEMENTS = 200_000
+MOST_ROWS, MOST_RUNS = 512, 24
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """Raw arrays by input name. ordinary: see samples.Family."""
+
+    label: str
+    raw: Mapping[str, Array]
+    ordinary: bool = True
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One way to fill the open dimensions. sizes: symbol -> size. integer: the value of integer inputs."""
+
+    sizes: Mapping[str, int]
+    integer: int
+
+
+@dataclass(frozen=True, eq=False)
+class Feeder:
+    """What is known of a model's inputs. placed: scaler placements by input name. words: strings the model knows."""
+
+    inputs: Sequence[InputSpec]
+    placed: Mapping[str, Placement]
+    ranges: Mapping[str, Range]
+    words: Sequence[str]
+    numbers: Sequence[int]
+
+    def symbol(self, spec: InputSpec, i: int) -> str | None:
+        """The name of an open dimension, None for one of known size."""
+        assert spec.shape is not None
+        d = spec.shape[i]
+        return None if isinstance(d, int) else (d or ("batch" if i == 0 else f"{spec.name}[{i}]"))
+
+    def batches(self) -> set[str]:
+        """Symbols of the dimensions that count rows."""
+        return {s for spec in self.inputs if self._has_rows(spec) and (s := self.symbol(spec, 0))}
+
+    def fixed_batch(self) -> int | None:
+        """The number of rows that the model insists on, None where it is free; 1 where there is no row dimension."""
+        first = self.inputs[0] if not self.placed else next(s for s in self.inputs if s.name in self.placed)
+        if not self._has_rows(first):
+            return 1
+        assert first.shape is not None
+        return first.shape[0] if isinstance(first.shape[0], int) else None
+
+    def _has_rows(self, spec: InputSpec) -> bool:
+        if not spec.shape:
+            return False
+        p = self.placed.get(spec.name)
+        return p is None or not p.transform.shape or p.axis % len(spec.shape) > 0
+
+    def shapes(self) -> Iterator[Shape]:
+        """Ways to fill the open dimensions, the likeliest first."""
+        symbols = {
+            s for spec in self.inputs if spec.shape for i in range(len(spec.shape)) if (s := self.symbol(spec, i))
+        }
+        open_ = sorted(symbols - self.batches() - set(self._feature_sizes()))
+        integers = INTEGERS if any(s.dtype.startswith(("int", "uint")) for s in self.inputs) else INTEGERS[:1]
+        for size, integer in product(SIZES if open_ else SIZES[:1], integers):
+            yield Shape({**dict.fromkeys(open_, size), **self._feature_sizes()}, integer)
+
+    def _feature_sizes(self) -> dict[str, int]:
+        sizes = {}
+        for spec in self.inputs:
+            p = self.placed.get(spec.name)
+            if p is not None and spec.shape:
+                for i, size in enumerate(p.transform.shape):
+                    symbol = self.symbol(spec, p.axis % len(spec.shape) + i)
+                    if symbol:
+                        sizes[symbol] = size
+        return sizes
+
+    def dims(self, spec: InputSpec, shape: Shape) -> tuple[int, ...]:
+        """The dimensions of an input after the row dimension."""
+        if spec.shape is None:
+            p = self.placed.get(spec.name)
+            return (p.transform.shape + (8,) * (-p.axis - len(p.transform.shape))) if p else ()
+        start = 1 if self._has_rows(spec) else 0
+        found = []
+        for i in range(start, len(spec.shape)):
+            d = spec.shape[i]
+            found.append(d if isinstance(d, int) else shape.sizes.get(self.symbol(spec, i) or "", 1))
+        return tuple(found)
+
+    def feed(self, label: str, rows: int, raw: Mapping[str, Array], shape: Shape, rng: np.random.Generator) -> Feed:
+        """A feed of `rows` rows: `raw` for the scaled inputs, made-up values for the others."""
+        arrays = {}
+        for spec in self.inputs:
+            if spec.name in raw:
+                arrays[spec.name] = raw[spec.name] if self._has_rows(spec) or spec.shape is None else raw[spec.name][0]
+                continue
+            at_rows = (rows,) if self._has_rows(spec) and self.symbol(spec, 0) in self.batches() else ()
+            if self._has_rows(spec) and not at_rows:
+                assert spec.shape is not None and isinstance(spec.shape[0], int)
+                at_rows = (spec.shape[0],)
+            arrays[spec.name] = self._other(spec, at_rows + self.dims(spec, shape), shape.integer, rng)
+        return Feed(label, arrays)
+
+    def _other(self, spec: InputSpec, dims: tuple[int, ...], integer: int, rng: np.random.Generator) -> Array:
+        if spec.dtype == "string":
+            return rng.choice(np.array(list(self.words) or ["a"], dtype=object), dims)
+        if spec.dtype == "bool":
+            return rng.random(dims) < 0.5
+        if spec.dtype in graph.FLOATS:
+            return rng.standard_normal(dims).astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+        if self.numbers and spec.dtype in ("int64", "int32"):
+            return rng.choice(np.array(self.numbers), dims).astype(spec.dtype)
+        return np.full(dims, min(integer, np.iinfo(spec.dtype).max), spec.dtype)
+
+
+def feeder(proto: onnx.ModelProto, placements: Sequence[Placement]) -> Feeder:
+    """What is known of the inputs of a model with these scalers on them."""
+    placed = {p.spec.name: p for p in placements if p.role == "input"}
+    ranges = {}
+    for name, p in placed.items():
+        ranges[name] = samples.raw_range(p.transform, p.transform.shape, p.fitted.data_min, p.fitted.data_max)
+    words, numbers = _known(proto)
+    return Feeder(graph.inputs(proto), placed, ranges, words, numbers)
+
+
+def _known(proto: onnx.ModelProto) -> tuple[list[str], list[int]]:
+    """Categories that the model's encoders know, so that made-up strings and numbers are among them."""
+    words: list[str] = []
+    numbers: list[int] = []
+    for body, _ in walk.bodies(proto):
+        for node in body.node:
+            for a in node.attribute if node.domain == "ai.onnx.ml" else ():
+                if a.name in ("cats_strings", "keys_strings"):
+                    words += [w.decode("utf-8", "replace") for w in a.strings]
+                if a.name in ("cats_int64s", "keys_int64s"):
+                    numbers += list(a.ints)
+    return sorted(set(words))[:64], sorted(set(numbers))[:64]
+
+
+def feeds(
+    f: Feeder, shape: Shape, rng: np.random.Generator, thresholds: Mapping[str, Sequence[tuple[int, float]]]
+) -> list[Feed]:
+    """Every family of rows as feeds of a size that the model takes."""
+    per_row = max(1, sum(int(np.prod(f.dims(s, shape))) for s in f.inputs if s.name in f.placed))
+    fixed = f.fixed_batch()
+    count = int(np.clip(ELEMENTS // per_row, 4, MOST_ROWS if fixed is None else MOST_RUNS))
+    by_label: dict[str, dict[str, Family]] = {}
+    for name, p in f.placed.items():
+        del p
+        for family in samples.families(f.ranges[name], rng, count, thresholds.get(name, ())):
+            by_label.setdefault(family.label, {})[name] = family
+    made: list[Feed] = []
+    for label, named in by_label.items():
+        rows = max(len(x.rows) for x in named.values())
+        limit = max(4, 4 * ELEMENTS // per_row)
+        rows = min(rows, limit if fixed is None else MOST_RUNS * fixed)
+        raw = {name: _laid_out(f, name, x, shape, rows, rng) for name, x in named.items()}
+        ordinary = all(x.ordinary for x in named.values())
+        made += _cut(f, label, raw, rows, fixed, shape, rng, ordinary)
+    if fixed is None:
+        base = {
+            n: Family("in distribution", x.center + x.width * rng.standard_normal((3, *x.center.shape)))
+            for n, x in f.ranges.items()
+        }
+        for rows in (0, 1, 3, min(257, max(5, ELEMENTS // per_row))):
+            raw = {n: _laid_out(f, n, x, shape, rows, rng) for n, x in base.items()}
+            made.append(f.feed(f"a batch of {rows}", rows, raw, shape, rng))
+    return made
+
+
+def _laid_out(f: Feeder, name: str, family: Family, shape: Shape, rows: int, rng: np.random.Generator) -> Array:
+    p = f.placed[name]
+    some = replace(family, rows=np.resize(family.rows, (rows, *family.rows.shape[1:])))
+    dims = f.dims(p.spec, shape)
+    lead = 0 if p.spec.shape is None else len(p.spec.shape) - len(dims)
+    axis = p.axis - lead if p.axis >= 0 else len(dims) + p.axis
+    return samples.as_dtype(samples.spread(some, f.ranges[name], dims, max(axis, 0), rng), p.graph_dtype)
+
+
+def _cut(
+    f: Feeder,
+    label: str,
+    raw: Mapping[str, Array],
+    rows: int,
+    fixed: int | None,
+    shape: Shape,
+    rng: np.random.Generator,
+    ordinary: bool,
+) -> list[Feed]:
+    if fixed is None:
+        return [replace(f.feed(label, rows, raw, shape, rng), ordinary=ordinary)]
+    made = []
+    for at in range(0, rows, fixed):
+        index = np.arange(at, at + fixed) % max(rows, 1)
+        made.append(replace(f.feed(label, fixed, {n: v[index] for n, v in raw.items()}, shape, rng), ordinary=ordinary))
+    return made
+
+
+def find_shapes(f: Feeder, runs: Callable[[Feed], bool], rng: np.random.Generator, most: int = 3) -> list[Shape]:
+    """The first few ways to fill the open dimensions on which the original model runs; [] where none does."""
+    found: list[Shape] = []
+    for tried, shape in enumerate(f.shapes(), 1):
+        rows = f.fixed_batch() or 2
+        base = {
+            n: Family("in distribution", x.center + x.width * rng.standard_normal((rows, *x.center.shape)))
+            for n, x in f.ranges.items()
+        }
+        raw = {n: _laid_out(f, n, x, shape, rows, rng) for n, x in base.items()}
+        if runs(f.feed("trial", rows, raw, shape, rng)):
+            found.append(shape)
+        if len(found) >= most or tried >= 32 or (found and tried >= 8):
+            break
+    return found

@@ -1,0 +1,257 @@
+"""Tree ensembles: a monotone scaler goes into the thresholds, exactly; a target scaler into the leaves.
+
+    original   tree(cast(f(float64(x))))      a node asks  cast(f(x_j)) op t
+    folded     tree'(x)                       a node asks  x_j op' t'
+
+f is monotone per feature, so both questions can part the raw floats in the same way (thresholds.py finds op' and t' by
+bisection). Every row then takes the same path to the same leaf, and leaves are summed as before: outputs are equal bit
+for bit, for every raw float there is, infinities and NaN included. What one comparison cannot ask (an equality whose
+preimage is several floats wide) takes a second node; the child that both need is the true child of one of them, because
+onnxruntime lays the false child next to its parent.
+
+Sources: ONNX ai.onnx.ml TreeEnsembleClassifier and -Regressor versions 1 to 5, TreeEnsemble version 5; onnxruntime's
+core/providers/cpu/ml/tree_ensemble_common.h and _attribute.h: input and threshold are compared in one type (float32 for
+float32 input, float64 for float64), NaN compares false (NEQ: true) and follows nodes_missing_value_tracks_true.
+
+rescale_leaves: scale * (sum or mean of leaves + base) + shift = sum or mean of (scale * leaf) + (scale * base + shift).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, numpy_helper
+
+from onnxscale.folding import thresholds as th
+from onnxscale.folding.base import Refusal
+from onnxscale.step import Array
+from onnxscale.transform import Transform
+
+Load = Callable[[onnx.TensorProto], Array]  # the values of a tensor; a caller with a lazily opened file passes its own
+Columns = dict[str, Array]
+MODES = (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GTE", b"BRANCH_GT", b"BRANCH_EQ", b"BRANCH_NEQ")
+LEAF = 255
+_CODES = {**{name: code for code, name in enumerate(MODES)}, b"LEAF": LEAF}
+_NAMES = np.array([*MODES, *[b""] * (LEAF - len(MODES)), b"LEAF"], dtype=object)
+_TRACKS, _TRUE, _FALSE = "nodes_missing_value_tracks_true", "nodes_truenodeids", "nodes_falsenodeids"
+_TRUE_LEAF, _FALSE_LEAF = "nodes_trueleafs", "nodes_falseleafs"
+OPERATORS = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """An ensemble's attributes by name and its splits, one row per entry of nodes_*; values: the thresholds' name."""
+
+    attributes: dict[str, AttributeProto]
+    values: str
+    feature: Array
+    mode: Array
+    value: Array
+    track: Array
+    load: Load
+
+    def column(self, name: str) -> Array:
+        return column(self.attributes.get(name), self.load)
+
+
+def rewrite(
+    node: onnx.NodeProto,
+    transform: Transform,
+    index: Array,
+    dtype: np.dtype[Any],
+    *,
+    opset: int = 3,
+    load: Load = numpy_helper.to_array,
+) -> onnx.NodeProto | Refusal:
+    """The ensemble that takes on raw rows of `dtype` the decisions this one takes on cast(transform(float64(row))).
+
+    index[j]: the (flat) feature of the transform behind column j of the ensemble's input; -1: left alone.
+    opset: version of ai.onnx.ml that the model imports; thresholds in float64 need 3.
+    """
+    nodes = _read(node, load)
+    if isinstance(nodes, Refusal):
+        return nodes
+    dtype, index = np.dtype(dtype), np.asarray(index, dtype=np.int64)
+    if dtype.kind != "f" or (nodes.values != "nodes_values" and nodes.value.dtype != dtype):
+        return Refusal(f"the input is {dtype.name}, the thresholds are {nodes.value.dtype.name}")
+    if nodes.feature.max(initial=-1) >= len(index):
+        return Refusal(f"the trees read column {int(nodes.feature.max())} of an input of {len(index)} columns")
+    feature = index[nodes.feature]
+    touched = (nodes.mode != LEAF) & (feature >= 0) & ~_bare(nodes)
+    if touched.any() and opset < 3 and dtype == np.float64:
+        return Refusal(f"float64 thresholds need ai.onnx.ml 3, the model imports {opset}")
+    mode, value, track = nodes.mode.copy(), nodes.value.astype(dtype), nodes.track.copy()
+    columns: Columns = {"nodes_modes": mode, nodes.values: value, _TRACKS: track}
+    member = touched & (mode == th.MEMBER)
+    if member.any():
+        sets = _members(nodes, member, feature, track, transform)
+        if isinstance(sets, Refusal):
+            return sets
+        columns["membership_values"] = sets
+    rows = np.flatnonzero(touched & ~member)
+    made = th.raw(th.Splits(feature[rows], mode[rows], value[rows], track[rows], value[rows]), transform)
+    if isinstance(made, Refusal):
+        return made
+    mode[rows], value[rows], track[rows] = made.mode, made.value, made.track
+    two = made.mode >= th.WITHIN
+    if two.any():
+        doubled = _double(node, nodes, columns, rows[two], made.upper[two])
+        if isinstance(doubled, Refusal):
+            return doubled
+        columns = doubled
+    return _with(node, nodes, columns)
+
+
+def thresholds_of(node: onnx.NodeProto, load: Load = numpy_helper.to_array) -> tuple[Array, Array] | Refusal:
+    """Column and threshold (float64) of every split, members of sets included: where a decision can turn."""
+    nodes = _read(node, load)
+    if isinstance(nodes, Refusal):
+        return nodes
+    plain = (nodes.mode != LEAF) & (nodes.mode != th.MEMBER) & ~_bare(nodes)
+    values = nodes.column("membership_values").astype(np.float64)
+    owner = _owners(nodes, values)
+    inside = owner >= 0
+    columns = np.concatenate([nodes.feature[plain], nodes.feature[owner[inside]]])
+    return columns, np.concatenate([nodes.value[plain].astype(np.float64), values[inside]])
+
+
+def column(attribute: AttributeProto | None, load: Load = numpy_helper.to_array) -> Array:
+    """The numbers of an attribute, as numpy has them; none for an attribute that is not there."""
+    if attribute is None:
+        return np.zeros(0, dtype=np.int64)
+    if attribute.type == AttributeProto.TENSOR:
+        return np.asarray(load(attribute.t)).ravel()
+    if attribute.type == AttributeProto.FLOATS:
+        return np.array(attribute.floats, dtype=np.float32)
+    return np.array(attribute.ints, dtype=np.int64)
+
+
+def _read(node: onnx.NodeProto, load: Load) -> _Nodes | Refusal:
+    attributes = {a.name: a for a in node.attribute}
+    if node.op_type not in OPERATORS or any(a.ref_attr_name for a in node.attribute):
+        return Refusal(f"{node.op_type} is not a tree ensemble, or has attributes that a function leaves open")
+    feature = column(attributes.get("nodes_featureids"))
+    if node.op_type == "TreeEnsemble":
+        values, mode = "nodes_splits", column(attributes.get("nodes_modes"), load).astype(np.uint8)
+        unknown = [f"{code}" for code in np.unique(mode[mode > th.MEMBER])]
+    else:
+        values = "nodes_values_as_tensor" if "nodes_values_as_tensor" in attributes else "nodes_values"
+        names = attributes["nodes_modes"].strings if "nodes_modes" in attributes else ()
+        unknown = [f"{name!r}" for name in set(names) - set(_CODES)]
+        mode = np.fromiter((_CODES.get(name, LEAF) for name in names), np.uint8, len(names))
+    if unknown:
+        return Refusal(f"unknown mode of a tree node: {unknown[0]}")
+    value, track = column(attributes.get(values), load), column(attributes.get(_TRACKS)) == 1
+    track = np.concatenate([track, np.zeros(max(0, len(feature) - len(track)), dtype=np.bool_)])
+    if not len(feature) == len(mode) == len(value) == len(track):
+        return Refusal(f"nodes_featureids has {len(feature)} values, nodes_modes {len(mode)}, {values} {len(value)}")
+    return _Nodes(attributes, values, feature, mode, value, track, load)
+
+
+def _bare(nodes: _Nodes) -> Array:
+    """Entries of a TreeEnsemble that stand for a tree of one leaf: both children are that leaf, nothing is asked."""
+    if _TRUE_LEAF not in nodes.attributes:
+        return np.zeros(len(nodes.mode), dtype=np.bool_)
+    leaves = (nodes.column(_TRUE_LEAF) != 0) & (nodes.column(_FALSE_LEAF) != 0)
+    return np.asarray(leaves & (nodes.column(_TRUE) == nodes.column(_FALSE)))
+
+
+def _owners(nodes: _Nodes, values: Array) -> Array:
+    """The node that each of membership_values belongs to, -1 for the NaN between two sets."""
+    owners = np.append(np.flatnonzero(nodes.mode == th.MEMBER), -1)
+    position = np.minimum(np.cumsum(np.isnan(values)), len(owners) - 1)
+    return np.where(np.isnan(values), -1, owners[position])
+
+
+def _members(nodes: _Nodes, member: Array, feature: Array, track: Array, transform: Transform) -> Array | Refusal:
+    """membership_values for raw input: each member must come from one raw float. Writes the members' tracks."""
+    values = nodes.column("membership_values").astype(nodes.value.dtype)
+    owner = _owners(nodes, values)
+    at = np.flatnonzero((owner >= 0) & member[owner])
+    equal = np.full(at.size, th.EQ, dtype=np.uint8)
+    made = th.raw(th.Splits(feature[owner[at]], equal, values[at], nodes.track[owner[at]], values[at]), transform)
+    if isinstance(made, Refusal):
+        return made
+    if (made.mode != th.EQ).any():
+        return Refusal("a member of a set (BRANCH_MEMBER) is the image of no raw float, or of several")
+    values[at] = made.value
+    track[member] = False
+    np.logical_or.at(track, owner[at], made.track)
+    return values
+
+
+def _double(node: onnx.NodeProto, nodes: _Nodes, columns: Columns, rows: Array, upper: Array) -> Columns | Refusal:
+    """Every nodes_* column, with a second node for each of `rows`, whose mode is WITHIN or OUTSIDE.
+
+    WITHIN [a, b]:  x < a ? F : (x <= b ? T : F)      OUTSIDE:  x < a ? T : (x > b ? T : F)
+    NaN answers no to the first question, so the second one's track decides.
+    """
+    every = {name: nodes.column(name) for name in nodes.attributes if name.startswith("nodes_")} | columns
+    every = {name: values.copy() for name, values in every.items() if len(values)}
+    total, five = len(nodes.mode), node.op_type == "TreeEnsemble"
+    within = every["nodes_modes"][rows] == th.WITHIN
+    if five:
+        shared = np.where(within, every[_FALSE_LEAF][rows], every[_TRUE_LEAF][rows])
+        if not shared.all():
+            return Refusal("an equality split whose value comes from several raw floats would copy a whole subtree")
+        new = total + np.arange(len(rows))
+        place = np.full(len(rows), total)
+    else:
+        tree = every["nodes_treeids"]
+        _, inverse = np.unique(tree, return_inverse=True)
+        most = np.zeros(inverse.max() + 1, dtype=np.int64)
+        np.maximum.at(most, inverse, every["nodes_nodeids"])
+        begin = np.flatnonzero(np.diff(tree, prepend=tree[0] - 1))
+        place = np.append(begin, total)[np.searchsorted(begin, rows, side="right")]
+        order = np.argsort(inverse[rows], kind="stable")
+        sorted_ = inverse[rows][order]
+        new = np.empty(len(rows), dtype=np.int64)
+        new[order] = most[sorted_] + 1 + np.arange(len(rows)) - np.searchsorted(sorted_, sorted_)
+    second = {name: values[rows].copy() for name, values in every.items()}
+    second["nodes_modes"], second[nodes.values] = np.where(within, th.LEQ, th.GT).astype(np.uint8), upper
+    if not five:
+        second["nodes_nodeids"] = new
+    every["nodes_modes"][rows], every[_TRACKS][rows] = th.LT, False
+    for true, false, self in ((_TRUE, _FALSE, new), (_TRUE_LEAF, _FALSE_LEAF, np.zeros_like(new))):
+        if true in every:
+            every[true][rows] = np.where(within, every[false][rows], every[true][rows])
+            every[false][rows] = self
+    return {name: np.insert(values, place, second[name]) for name, values in every.items()} | {
+        name: values for name, values in columns.items() if not name.startswith("nodes_")
+    }
+
+
+def _with(node: onnx.NodeProto, nodes: _Nodes, columns: Columns) -> onnx.NodeProto:
+    """A copy of the node with these columns in place of its own; one that did not change stays byte for byte."""
+    new = onnx.NodeProto()
+    new.CopyFrom(node)
+    made = {a.name: a for a in new.attribute}
+    same = {"nodes_modes": nodes.mode, _TRACKS: nodes.track, nodes.values: nodes.value}
+    for name, values in columns.items():
+        if name in same and values.dtype == same[name].dtype and np.array_equal(values, same[name]):
+            continue
+        attribute = made[name] if name in made else new.attribute.add(name=name, type=AttributeProto.INTS)
+        if name == "nodes_modes" and attribute.type == AttributeProto.STRINGS:
+            attribute.ClearField("strings")
+            attribute.strings.extend(_NAMES[values].tolist())
+        else:
+            _fill(attribute, values)
+    return new
+
+
+def _fill(attribute: AttributeProto, values: Array) -> None:
+    """Puts the numbers into the attribute; float64 values turn a list of floats into its _as_tensor twin."""
+    if attribute.type == AttributeProto.FLOATS and values.dtype == np.float64:
+        attribute.CopyFrom(AttributeProto(name=f"{attribute.name}_as_tensor", type=AttributeProto.TENSOR))
+    if attribute.type == AttributeProto.TENSOR:
+        attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name or attribute.name))
+    elif attribute.type == AttributeProto.FLOATS:
+        attribute.ClearField("floats")
+        attribute.floats.extend(values.tolist())
+    else:
+        attribute.ClearField("ints")
+        attribute.ints.extend(values.astype(np.int64).tolist())

@@ -1,0 +1,201 @@
+"""From the answers of both models to a judgement per output: the measured noise floor, the tolerance, what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxscale.comparing import OutputCheck, Worst, argmax_flips, numbers, relative, same, ulps
+from onnxscale.feeding import Feed
+from onnxscale.step import Array
+from onnxscale.worker import Answers, Failure
+
+MARGIN = 4.0  # a noise floor measured on some rows is passed by others; four times is what a thousand models kept to
+EPSILONS = 8
+
+
+def judge(
+    feeds: Sequence[Feed], got: Sequence[Answers], got_plain: Sequence[Answers], expected: Sequence[Answers], plain: Sequence[Answers],
+    host: Sequence[Answers], moved: Sequence[Answers] | None, names: Sequence[str], bounds: Mapping[str, float],
+) -> tuple[list[OutputCheck], list[str]]:  # fmt: skip
+    """One check per output, and notes on feeds that a model refused.
+
+    got, got_plain: the baked model's answers with optimizations on and off. expected, plain: the original's on rows
+    scaled in float64. host: on rows scaled in float32. moved: on rows moved by the scaler's own rounding, or None.
+    """
+    notes: list[str] = []
+    good: list[int] = []
+    for i, feed in enumerate(feeds):
+        mine = next((a for a in (got[i], got_plain[i]) if isinstance(a, Failure)), None)
+        theirs = next((a for a in (expected[i], plain[i]) if isinstance(a, Failure)), None)
+        if theirs is None and mine is None:
+            good.append(i)
+        elif theirs is None and mine is not None:
+            notes.append(f"only the baked model fails on {feed.label!r}: {mine.message}")
+        elif theirs is not None:
+            notes.append(f"left out {feed.label!r}: the original model fails on it ({theirs.message[:120]})")
+    checks = [
+        _output(
+            name,
+            [
+                _Answers(feeds[i], *(_one(s, i, name) for s in (got, got_plain, expected, plain, host, moved)))
+                for i in good
+            ],
+            bounds,
+        )
+        for name in names
+    ]
+    return checks, sorted(set(notes))
+
+
+class _Answers:
+    """One output on one feed, from all models. numbers: the floats inside, or None for what compares exactly."""
+
+    def __init__(self, feed: Feed, got: Any, got_plain: Any, expected: Any, plain: Any, host: Any, moved: Any) -> None:
+        self.feed = feed
+        self.pairs = ((got, expected), (got_plain, plain))
+        self.got, self.expected, self.plain, self.host, self.moved = got, expected, plain, host, moved
+
+
+def _one(answers: Sequence[Answers] | None, i: int, name: str) -> Any:
+    answer = answers[i] if answers is not None else None
+    return answer[name] if isinstance(answer, dict) else None
+
+
+def _output(name: str, answers: Sequence[_Answers], bounds: Mapping[str, float]) -> OutputCheck:
+    if answers and all(numbers(a.expected) is not None for a in answers):
+        return _floats(name, answers, bounds.get(name, 0.0))
+    return _labels(name, answers)
+
+
+def _rows_over(difference: Array, limit: float) -> Array:
+    over = difference > limit
+    return over.reshape(len(over), -1).any(axis=1) if over.ndim else np.atleast_1d(over)
+
+
+def _floats(name: str, answers: Sequence[_Answers], bound: float) -> OutputCheck:
+    noise = 0.0
+    for a in answers:
+        if a.feed.ordinary:
+            for other in (a.plain, a.moved):
+                if other is not None and (o := numbers(other)) is not None:
+                    e = _n(a.expected)
+                    difference, scale = relative(o, e)
+                    if scale > 0 and difference.size and np.isfinite(difference).all():
+                        noise = max(noise, float(difference.max()) / scale)
+    unit = float(np.finfo(_n(answers[0].expected).dtype).eps) / 2
+    tolerance = MARGIN * noise + EPSILONS * unit + bound
+    worst: Worst | None = None
+    most = absolute = ulp = 0.0
+    flips = differing = rows = host_flips = 0
+    host_most: float | None = None
+    for a in answers:
+        for got, expected in a.pairs:
+            g, e = _n(got), _n(expected)
+            if g.shape != e.shape:
+                differing, most = differing + max(1, len(e)), np.inf
+                worst = Worst(a.feed.label, 0, {}, f"shape {list(g.shape)}", f"shape {list(e.shape)}")
+                continue
+            if not e.size:
+                continue
+            difference, scale = relative(g, e)
+            bad = _rows_over(difference, tolerance * scale)
+            differing += int(bad.sum())
+            share = float(difference.max()) / scale if scale else float(difference.max() > 0)
+            if share > most or worst is None:
+                most = max(most, share)
+                worst = _worst(a, difference, g, e)
+            absolute, ulp = max(absolute, float(difference.max())), max(ulp, ulps(g, e))
+        g, e = _n(a.got), _n(a.expected)
+        rows += len(e) if e.ndim else 1
+        flips += int(argmax_flips(g, e).sum())
+        h = numbers(a.host)
+        if h is not None and a.feed.ordinary and h.shape == g.shape and g.size:
+            difference, scale = relative(g, h)
+            host_most = max(host_most or 0.0, float(difference.max()) / scale if scale else 0.0)
+            host_flips += int(argmax_flips(g, h).sum())
+    vacuous = _constant([_n(a.expected) for a in answers if a.feed.ordinary])
+    return OutputCheck(
+        name, "float", rows, absolute, most, ulp, noise, tolerance, flips, 0, differing, vacuous, host_most,
+        host_flips if host_most is not None else None, worst,
+    )  # fmt: skip
+
+
+def _n(value: Any) -> Array:
+    found = numbers(value)
+    return np.zeros(0, np.float32) if found is None else found
+
+
+def _labels(name: str, answers: Sequence[_Answers]) -> OutputCheck:
+    rows = differing = unstable = host_flips = 0
+    worst: Worst | None = None
+    for a in answers:
+        for i, (got, expected, plain, moved, host) in enumerate(
+            zip(*(_split(v, a.expected) for v in (a.got, a.expected, a.plain, a.moved, a.host)), strict=True)
+        ):
+            rows += 1
+            host_flips += host is not None and not same(got, host)
+            if same(got, expected):
+                continue
+            if not same(expected, plain) or (moved is not None and not same(expected, moved)):
+                unstable += 1  # the original itself answers otherwise under its own rounding noise
+                continue
+            differing += 1
+            worst = worst or Worst(a.feed.label, i, _raw_row(a.feed, i), got, expected)
+    constant = _constant_labels([v for a in answers if a.feed.ordinary for v in _split(a.expected, a.expected)])
+    return OutputCheck(
+        name,
+        "exact",
+        rows,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        differing + unstable,
+        unstable,
+        differing,
+        constant,
+        None,
+        host_flips,
+        worst,
+    )
+
+
+def _split(value: Any, like: Any) -> list[Any]:
+    """An answer row by row; one item where it has no rows. Of the length of `like`, None where it is missing."""
+    count = len(like) if isinstance(like, list) or (isinstance(like, np.ndarray) and like.ndim) else 1
+    if value is None:
+        return [None] * count
+    if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
+        return list(value) if len(value) == count else ["another number of rows"] * count
+    return [value]
+
+
+def _worst(a: _Answers, difference: Array, got: Array, expected: Array) -> Worst:
+    row = int(np.unravel_index(int(np.argmax(difference)), difference.shape)[0]) if difference.ndim else 0
+    return Worst(a.feed.label, row, _raw_row(a.feed, row), _few(got, row), _few(expected, row))
+
+
+def _raw_row(feed: Feed, row: int) -> dict[str, Any]:
+    return {n: _few(v, row) for n, v in feed.raw.items()}
+
+
+def _few(values: Array, row: int, most: int = 64) -> Any:
+    picked = values[row] if values.ndim and len(values) > row else values
+    flat = np.asarray(picked).ravel()[:most]
+    return flat.tolist() if np.ndim(picked) else flat[0].item() if hasattr(flat[0], "item") else flat[0]
+
+
+def _constant(arrays: Sequence[Array]) -> bool:
+    rows = [a.reshape(len(a), -1) for a in arrays if a.ndim and a.size]
+    if not rows or len({r.shape[1] for r in rows}) > 1:
+        return not rows
+    first = rows[0][0]
+    return all(bool(np.all((r == first) | (np.isnan(r) & np.isnan(first)))) for r in rows)
+
+
+def _constant_labels(values: Sequence[Any]) -> bool:
+    return all(same(values[0], v) for v in values) if values else True

@@ -1,0 +1,336 @@
+"""The flow of one bake, and what else is done with a baked file: the functions that the command line and Python call.
+
+statistics -> plan -> edit -> verify -> record -> save
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxscale import (
+    baking,
+    external,
+    graph,
+    modelfile,
+    planning,
+    preflight,
+    recognition,
+    record,
+    saving,
+    sources,
+    tensors,
+    verifying,
+    walk,
+)
+from onnxscale.baking import Edited
+from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, relative, same
+from onnxscale.errors import ModelError, OutputError
+from onnxscale.modelfile import ModelFile
+from onnxscale.pieces import Pieces
+from onnxscale.planning import Options, Placement, Plan
+from onnxscale.recognition import Leading
+from onnxscale.statistics import Reading, Statistics
+from onnxscale.step import Array
+from onnxscale.verifying import Golden, Subject
+from onnxscale.worker import Died, Failure, Runnable, started
+
+Rows = Mapping[str, Array] | Callable[[Sequence[Placement]], Mapping[str, Array]]
+Model = str | os.PathLike[str] | bytes | onnx.ModelProto
+
+
+def opened(source: Model) -> ModelFile:
+    """Open a model and check what must be checked before anything native sees it. Raises ModelError."""
+    model = modelfile.open_model(source)
+    preflight.check(model)
+    return model
+
+
+@dataclass(frozen=True, eq=False)
+class Baked:
+    """A model with its scaler inside, not yet saved. comparison: what `verify` found, None before."""
+
+    original: ModelFile
+    plan: Plan
+    edited: Edited
+    comparison: Comparison | None = None
+    golden: Golden | None = None
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What goes into the model's metadata."""
+        if "record" not in self._made:
+            self._made["record"] = record.make(self.original, self.plan, self.edited, self.comparison, self.golden)
+        return self._made["record"]  # type: ignore[no-any-return]
+
+    @property
+    def pieces(self) -> Pieces:
+        return baking.finish(self.edited, self.record)
+
+    def to_bytes(self) -> bytes:
+        """The baked model as the bytes of an ONNX file."""
+        return self.original.bytes_of(self.pieces)
+
+    def to_proto(self) -> onnx.ModelProto:
+        return onnx.ModelProto.FromString(self.to_bytes())
+
+    def verify(self, data: Mapping[str, Array] | None = None, *, seed: int = 0, seconds: float = 300) -> Baked:
+        """Run the original and the baked model and compare; the result holds the Comparison. See verifying.verify."""
+        subject = Subject(
+            self.edited.proto, self.original, self.original.bytes_of(self.edited.pieces), self.edited.seams
+        )
+        comparison, golden = verifying.verify(self.original, subject, self.plan, data=data, seed=seed, seconds=seconds)
+        return replace(self, comparison=comparison, golden=golden, _made={})
+
+    def check_output(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Raises OutputError where it can be seen beforehand that `save` would."""
+        out = Path(os.path.abspath(path))
+        if self.original.path and _same_file(self.original.path, out) and not force:
+            raise OutputError(
+                f"{path}: is the model itself; pass --in-place to replace it, or name another output with -o"
+            )
+        saving.check(out, replace=force)
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write the model, complete or not at all. force: replace a file that is there. Raises OutputError.
+
+        External data stay where they are when `path` is in the model's folder; else they are copied beside it.
+        """
+        self.check_output(path, force=force)
+        out = Path(os.path.abspath(path))
+        self.original.unchanged()
+        made = _carry_data(self.original, out)
+        try:
+            saving.save(self.original, self.pieces, out, replace=force)
+        except BaseException:
+            for data in made:
+                data.unlink(missing_ok=True)
+            raise
+        return out
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    return os.path.realpath(a) == os.path.realpath(b) or (b.exists() and os.path.samefile(a, b))
+
+
+def _carry_data(model: ModelFile, out: Path) -> list[Path]:
+    """Copy the external data files of a model beside `out`, where it goes to another folder; returns those made."""
+    outside = [t for t in walk.tensors(model.skeleton) if tensors.is_outside(t)]
+    if not outside or model.path is None or os.path.realpath(model.path.parent) == os.path.realpath(out.parent):
+        return []
+    made: list[Path] = []
+    for location, source in external.files(model.path, outside).items():
+        target = out.parent / location
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and saving.equal_files(source, target):
+            continue
+        descriptor = external.opened(source)
+        try:
+            saving.place(target, lambda to, d=descriptor: saving.copy_all(d, to))  # type: ignore[misc]
+        finally:
+            os.close(descriptor)
+        made.append(target)
+    return made
+
+
+def bake(
+    model: Model,
+    scaler: object,
+    *,
+    target: object = None,
+    options: Options | None = None,
+    reading: Reading | None = None,
+    **asked: Any,
+) -> Baked:
+    """Put a scaler inside a model. Nothing is written and nothing is run: see Baked.verify and Baked.save.
+
+    model: a path, the bytes of an ONNX file, or a ModelProto. scaler: a statistics file, a dict, a Scaler, or a fitted
+    scikit-learn object. target: the same for the training target; its inverse goes onto an output. Further keywords are
+    those of planning.Options: input, output, axis, precision, form, input_dtype, again.
+    Raises ModelError, StatisticsError or PlanError, saying what was found, what was expected and what to do.
+    """
+    options = replace(options or Options(), **asked)
+    reading = reading or Reading()
+    statistics = sources.read(scaler, reading)
+    wanted = None if target is None else sources.read(target, reading)
+    opened_model = opened(model)
+    plan = planning.plan(opened_model, statistics, options, wanted)
+    return Baked(opened_model, plan, baking.apply(opened_model, plan, image_keys(plan)))
+
+
+def image_keys(plan: Plan) -> dict[str, str]:
+    """The ONNX image metadata that the scalers' sources speak of (onnx/docs/MetadataProps.md)."""
+    return {k: v for p in plan.placements for k, v in p.fitted.layout.items()}
+
+
+def verify(
+    baked: Model, against: Model, scaler: object, *, target: object = None, data: Rows | None = None,
+    options: Options | None = None, reading: Reading | None = None, seed: int = 0, seconds: float = 300,
+) -> Comparison:  # fmt: skip
+    """Check a baked file against the original model and the statistics: the same check as in a bake, on its own.
+
+    How the scaler was written (precision, types, axis) is taken from the record of the baked file where it has one.
+    data: raw rows by input name, or a function that reads them once the placements are known.
+    """
+    subject, original = opened(baked), opened(against)
+    reading = reading or Reading()
+    statistics = sources.read(scaler, reading)
+    wanted = None if target is None else sources.read(target, reading)
+    held = recognition.recorded(subject)
+    chosen = _as_baked(options or Options(), held, subject, statistics)
+    plan = planning.plan(original, statistics, chosen, wanted)
+    missing = _unmatched(held, plan)
+    if missing:
+        return Comparison(DIFFERS, missing, seed, 0, (), (), (), {})
+    proto = subject.skeleton
+    whole = Subject(proto, subject, subject.read(0, len(subject.data)), _seams(held))
+    comparison, _ = verifying.verify(
+        original, whole, plan, data=data(plan.placements) if callable(data) else data, seed=seed, seconds=seconds
+    )
+    return comparison
+
+
+def _as_baked(options: Options, held: dict[str, Any] | None, subject: ModelFile, statistics: Statistics) -> Options:
+    specs = {s.name: s.dtype for s in graph.inputs(subject.skeleton)}
+    options = replace(options, again=True)
+    scalers = [s for s in (held or {}).get("scalers", []) if isinstance(s, dict)]
+    first = next((s for s in scalers if s.get("role") == "input"), None)
+    if first is not None:
+        dtypes = first.get("dtypes", {})
+        options = replace(
+            options, precision=str(first.get("precision", "exact")), input_dtype=str(dtypes.get("graph", "keep"))
+        )
+        if options.axis is None and len(scalers) == 1:
+            options = replace(options, axis=int(first.get("axis", -1)) if first.get("steps") else None)
+        if not options.input and len(statistics.inputs) == 1 and None in statistics.inputs:
+            options = replace(options, input=str(first.get("tensor", "")))
+    elif specs:
+        floats = [d for d in specs.values() if d in planning.INPUT_DTYPES]
+        options = replace(options, input_dtype=floats[0] if len(floats) == 1 else options.input_dtype)
+    known = options.input_dtype in planning.INPUT_DTYPES or options.input_dtype is None
+    return options if known else replace(options, input_dtype="keep")
+
+
+def _unmatched(held: dict[str, Any] | None, plan: Plan) -> str:
+    """In words, scalers of the record that the statistics say nothing of, or the reverse; "" where they match."""
+    if held is None:
+        return ""
+    baked = {(s.get("role"), s.get("tensor")) for s in held.get("scalers", []) if isinstance(s, dict)}
+    asked = {(p.role, p.spec.name) for p in plan.placements}
+    if baked == asked:
+        return ""
+    listed = [", ".join(f"{r} {t!r}" for r, t in sorted(map(_strings, s))) or "nothing" for s in (baked, asked)]
+    return f"the baked file scales {listed[0]}; the statistics are for {listed[1]} (a target scaler is given with --target)"
+
+
+def _strings(pair: tuple[object, object]) -> tuple[str, str]:
+    return str(pair[0]), str(pair[1])
+
+
+def _seams(held: dict[str, Any] | None) -> dict[tuple[str, str], str]:
+    scalers = (held or {}).get("scalers", [])
+    return {(str(s["role"]), str(s["tensor"])): str(s["seam"]) for s in scalers if isinstance(s, dict) and "seam" in s}
+
+
+def unbake(model: Model, out: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Restore the original of a baked file, byte for byte, to `out`. Raises ModelError where it cannot be restored."""
+    baked = modelfile.open_model(model)
+    parts = baking.unbake(baked)
+    path = Path(os.path.abspath(out))
+    saving.check(path, replace=force)
+    _carry_data(baked, path)
+    saving.save(baked, parts, path, replace=force)
+    return path
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What a model says of itself. record: None where no scaler of ours is in it; leading: what each input meets first."""
+
+    name: str
+    size: int
+    ir: int
+    opsets: Mapping[str, int]
+    inputs: tuple[graph.InputSpec, ...]
+    outputs: tuple[graph.InputSpec, ...]
+    record: Mapping[str, Any] | None
+    leading: Mapping[str, Leading]
+
+
+def inspect(model: Model) -> Inspection:
+    """Read what a model carries, without running it. Raises ModelError."""
+    m = modelfile.open_model(model)
+    proto = m.skeleton
+    held = recognition.recorded(m)
+    leading = (
+        {} if held else {s.name: recognition.leading(m, s.name) for s in graph.inputs(proto) if s.dtype in graph.FLOATS}
+    )
+    return Inspection(
+        m.name, len(m.data), proto.ir_version, {o.domain or "ai.onnx": o.version for o in proto.opset_import},
+        tuple(graph.inputs(proto)), tuple(graph.outputs(proto)), held, leading,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Selftest:
+    """The golden vectors on the runtime at hand. verdict as in Comparison; errors: relative, by output."""
+
+    verdict: str
+    reason: str
+    rows: int
+    errors: Mapping[str, float]
+    versions: Mapping[str, str]
+
+
+def selftest(model: Model, *, seconds: float = 300) -> Selftest:
+    """Run the golden vectors that a baked file carries. Never raises for what the model does."""
+    m = opened(model)
+    held = recognition.recorded(m)
+    if held is None:
+        raise ModelError(f"{m.name}: carries no record of onnxscale's, so there is nothing to test itself against")
+    golden = record.golden_of(held)
+    if golden is None:
+        return Selftest(
+            NOT_VERIFIED, "the record holds no golden vectors (the model is too large, or was not verified)", 0, {}, {}
+        )
+    try:
+        with started(len(m.data), seconds) as worker:
+            answers = worker.run(Runnable(str(m.path) if m.path else m.read(0, len(m.data))), [golden.raw])
+            versions = worker.versions()
+    except Died as death:
+        return Selftest(NOT_VERIFIED, str(death), 0, {}, {})
+    bad = answers if isinstance(answers, Failure) else answers[0] if isinstance(answers[0], Failure) else None
+    if bad is not None:
+        return Selftest(NOT_VERIFIED, f"onnxruntime cannot run the model: {bad.message}", 0, {}, versions)
+    assert isinstance(answers, list) and isinstance(answers[0], dict)
+    return _held(golden, answers[0], versions)
+
+
+def _held(golden: Golden, got: Mapping[str, Any], versions: Mapping[str, str]) -> Selftest:
+    errors: dict[str, float] = {}
+    wrong = []
+    for name, expected in golden.outputs.items():
+        mine = got.get(name)
+        if not isinstance(mine, np.ndarray) or mine.shape != expected.shape:
+            errors[name] = float("inf")
+        elif expected.dtype.kind == "f":
+            difference, scale = relative(mine, expected)
+            errors[name] = float(difference.max()) / scale if scale else float(difference.max() > 0)
+        else:
+            errors[name] = 0.0 if same(mine, expected) else float("inf")
+        if not errors[name] <= golden.tolerance.get(name, 0.0):
+            wrong.append(name)
+    rows = next((len(v) for v in golden.raw.values() if v.ndim), 1)
+    if wrong:
+        return Selftest(DIFFERS, f"output {wrong[0]!r} is off by {errors[wrong[0]]:.3g}", rows, errors, versions)
+    return Selftest(VERIFIED, "the golden vectors give their recorded answers", rows, errors, versions)
+
+
+__all__ = ["Baked", "Inspection", "Model", "Selftest", "bake", "inspect", "selftest", "unbake", "verify"]

@@ -1,0 +1,286 @@
+"""Model and statistics -> Plan: which tensor, which axis, which form, which precision, and why. Pure; nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+
+from onnxscale import graph, precision, recognition
+from onnxscale.errors import PlanError, names
+from onnxscale.graph import FLOATS, InputSpec
+from onnxscale.modelfile import ModelFile
+from onnxscale.placing import find_axis, placed
+from onnxscale.statistics import Fitted, Source, Statistics
+from onnxscale.transform import Transform
+
+INPUT_DTYPES = ("keep", "float32", "float64", "uint8", "int32")
+FORMS = ("auto", "nodes")
+LOST = 1e-3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for. input, output: the tensor that an unnamed scaler is for. input_dtype: None takes keep,
+    except for float16 inputs, which are widened. again: bake although the model carries a scaler already."""
+
+    input: str = ""
+    output: str = ""
+    axis: int | None = None
+    target_axis: int | None = None
+    precision: str = "exact"
+    form: str = "auto"
+    input_dtype: str | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """One scaler on one tensor. role: "input" or "output". transform: the steps in the order they run in the model (for
+    an output, the inverse). dtypes: of the graph's tensor from now on, of the arithmetic, of the tensor inside."""
+
+    spec: InputSpec
+    role: str
+    fitted: Fitted
+    source: Source
+    transform: Transform
+    axis: int
+    axis_reason: str
+    form: str
+    precision: str
+    graph_dtype: str
+    dtype: str
+    inner_dtype: str
+    readers: tuple[str, ...] = ()
+    shape_readers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def lowered(self) -> Transform:
+        """The steps as they are written into the graph."""
+        return precision.lowered(self.transform, "exact" if self.dtype == "float64" else self.precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a bake will do. left: inputs that stay as they are. notes: on the model as a whole."""
+
+    model: str
+    placements: tuple[Placement, ...]
+    left: tuple[InputSpec, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(w for p in self.placements for w in p.warnings)
+
+
+def plan(model: ModelFile, statistics: Statistics, options: Options, target: Statistics | None = None) -> Plan:
+    """Decide everything before anything is touched.
+
+    target: statistics of the training target, whose inverse goes onto an output. Raises PlanError where statistics and
+    model do not fit, naming both sides.
+    """
+    _known(options)
+    proto = model.skeleton
+    graph.needs_opset(proto)
+    notes = _already(model, options)
+    made = []
+    for name, fitted in statistics.inputs.items():
+        spec = _input(proto, name or options.input, len(statistics.inputs), fitted)
+        made.append(_on_input(model, spec, fitted, statistics.source, options))
+    outs = [(name, fitted, statistics.source) for name, fitted in statistics.outputs.items()]
+    if target is not None:
+        wanted = target.outputs or target.inputs
+        outs += [(name, fitted, target.source) for name, fitted in wanted.items()]
+    for name, fitted, source in outs:
+        spec = _output(proto, name or options.output, fitted)
+        made.append(_on_output(spec, fitted, source, options))
+    if not made:
+        raise PlanError("the statistics name no input and no output: there is nothing to bake")
+    _once(made)
+    scaled = {p.spec.name for p in made if p.role == "input"}
+    left = tuple(s for s in graph.inputs(proto) if s.name not in scaled)
+    for placement in made:
+        notes += recognition.leading_notes(model, placement.spec.name) if placement.role == "input" else []
+    return Plan(model.name, tuple(made), left, tuple(notes))
+
+
+def _known(options: Options) -> None:
+    for flag, value, allowed in (
+        ("--precision", options.precision, precision.PRECISIONS),
+        ("--form", options.form, FORMS),
+        ("--input-dtype", options.input_dtype or "keep", INPUT_DTYPES),
+    ):
+        if value not in allowed:
+            raise PlanError(f"{flag} {value}: unknown; choose one of {', '.join(allowed)}")
+
+
+def _already(model: ModelFile, options: Options) -> list[str]:
+    found = recognition.carried(model)
+    if found and not options.again:
+        raise PlanError(
+            f"{model.name}: {found}. Baking again would scale twice. Unbake it first (onnxscale unbake), or pass --again "
+            f"if the new statistics are meant to come before that"
+        )
+    return [f"--again: {found}; the new scaler comes before it"] if found else []
+
+
+def _once(made: Iterable[Placement]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for p in made:
+        if (p.role, p.spec.name) in seen:
+            raise PlanError(f"two scalers are meant for {p.role} {p.spec.name!r}; name another one for each")
+        seen.add((p.role, p.spec.name))
+
+
+def _input(proto: onnx.ModelProto, name: str, scalers: int, fitted: Fitted) -> InputSpec:
+    specs = graph.inputs(proto)
+    if name:
+        found = next((s for s in specs if s.name == name), None)
+        if found is None:
+            default = any(v.name == name for v in proto.graph.input)
+            why = "has a default value in the model, so an app need not feed it" if default else "is not an input"
+            raise PlanError(
+                f"the statistics are for {name!r}, which {why}; the inputs are {names(s.name for s in specs)}"
+            )
+    else:
+        floats = [s for s in specs if s.dtype in FLOATS]
+        if not floats:
+            raise PlanError(
+                f"the model has no float input to scale: {', '.join(s.prose() for s in specs) or 'no inputs at all'}"
+            )
+        if len(floats) > 1:
+            fits = [s for s in floats if find_axis(s, fitted.transform().shape, fitted.axis).axis is not None]
+            floats = fits if len(fits) == 1 and scalers == 1 and fitted.transform().shape else floats
+        if len(floats) > 1:
+            raise PlanError(
+                f"the model has {len(floats)} float inputs, {names(s.name for s in floats)}: say with --input which one "
+                f"the statistics are for, or name them in the file ({{'inputs': {{name: {{...}}}}}})"
+            )
+        found = floats[0]
+    if found.dtype not in FLOATS:
+        raise PlanError(
+            f"input {found.prose()} holds {found.dtype} values, and a scaler gives real numbers; only float inputs can be scaled"
+        )
+    return found
+
+
+def _output(proto: onnx.ModelProto, name: str, fitted: Fitted) -> InputSpec:
+    specs = graph.outputs(proto)
+    if name:
+        found = next((s for s in specs if s.name == name), None)
+        if found is None:
+            raise PlanError(
+                f"the target is {name!r}, which is not an output; the outputs are {names(s.name for s in specs)}"
+            )
+    else:
+        floats = [s for s in specs if s.dtype in FLOATS]
+        if len(floats) != 1:
+            raise PlanError(
+                f"the model has {len(floats)} float outputs ({', '.join(s.prose() for s in specs)}): say with --output "
+                f"which one the target scaler is for"
+            )
+        found = floats[0]
+    if found.dtype not in FLOATS:
+        raise PlanError(f"output {found.prose()} holds {found.dtype} values; only float outputs can be scaled back")
+    return found
+
+
+def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source, options: Options) -> Placement:
+    if any(o.name == spec.name for o in model.skeleton.graph.output):
+        raise PlanError(f"{spec.name!r} is both an input and an output: the output would become the raw values")
+    transform = fitted.transform()
+    found = placed(spec, transform.shape, options.axis if options.axis is not None else fitted.axis)
+    asked = options.input_dtype or ("float32" if spec.dtype in ("float16", "bfloat16") else "keep")
+    outer = spec.dtype if asked == "keep" else asked
+    dtype = _arithmetic(options.precision, outer, spec.dtype)
+    every = list(graph.readers(model.skeleton.graph, spec.name))
+    stay = [r for r in every if r.node.op_type in graph.SHAPE_READERS and transform.elementwise]
+    notes = (
+        [f"{spec.dtype} input widened to {outer}: raw values may pass 65504"]
+        if asked != "keep" and not options.input_dtype
+        else []
+    )
+    if not every:
+        notes.append(f"no node reads input {spec.name!r}: the scaler changes nothing")
+    if dtype == "float64" and options.precision != "exact":
+        notes.append("the model computes in float64, so the scaler does too")
+    placement = Placement(
+        spec, "input", fitted, source, transform, found.axis, found.reason, "nodes", options.precision,
+        outer, dtype, spec.dtype,
+        tuple(r.prose() for r in every if r not in stay), tuple(r.prose() for r in stay), (*fitted.notes, *notes),
+    )  # fmt: skip
+    placement.lowered  # noqa: B018  raises where a constant does not fit
+    return replace(placement, warnings=tuple(_warnings(placement)))
+
+
+def _on_output(spec: InputSpec, fitted: Fitted, source: Source, options: Options) -> Placement:
+    forward = fitted.transform()
+    inverse = forward.inverse()
+    if inverse is None:
+        raise PlanError(
+            f"the target scaler ({forward.prose()}) has no inverse, so output {spec.name!r} cannot be scaled back"
+        )
+    found = placed(
+        spec,
+        inverse.shape,
+        options.target_axis if options.target_axis is not None else fitted.axis,
+        "target stats",
+        "output",
+    )
+    dtype = _arithmetic(options.precision, spec.dtype, spec.dtype)
+    notes = (
+        ["a clip has no inverse; it is left out, as scikit-learn does"]
+        if any(s.op in ("Max", "Min") for s in forward.steps)
+        else []
+    )
+    return Placement(
+        spec, "output", fitted, source, inverse, found.axis, found.reason, "nodes", options.precision,
+        spec.dtype, dtype, spec.dtype, (), (), (*fitted.notes, *notes),
+    )  # fmt: skip
+
+
+def _arithmetic(wanted: str, outer: str, inner: str) -> str:
+    if wanted == "exact" or inner == "float64":
+        return "float64"
+    if outer == "float64":
+        raise PlanError(
+            f"--precision {wanted} computes in float32, which a float64 input would lose its point by; use exact"
+        )
+    return "float32"
+
+
+def _warnings(p: Placement) -> list[str]:
+    affine = p.transform.affine()
+    unit = precision.UNIT.get(p.graph_dtype)
+    said = []
+    if affine is not None and unit is not None:
+        loss = np.atleast_1d(np.abs(affine.shift)) * unit
+        bad = np.flatnonzero(loss.ravel() > LOST)
+        if len(bad):
+            i = int(bad[np.argmax(loss.ravel()[bad])])
+            name = f" ({p.fitted.features[i]!r})" if i < len(p.fitted.features) else ""
+            said.append(
+                f"input {p.spec.name!r}: {p.graph_dtype} raw values have lost the signal of {len(bad)} feature(s) before any "
+                f"model sees them; worst is feature {i}{name}, off by up to {loss.ravel()[i]:.2g} of its scaled unit. "
+                f"Feed float64 (--input-dtype float64)"
+            )
+    if p.graph_dtype == "float16":
+        top = np.max(np.abs(p.fitted.data_max)) if p.fitted.data_max is not None else None
+        if top is None or top > 65504:
+            said.append(f"input {p.spec.name!r}: float16 ends at 65504; larger raw values become infinite")
+    if p.graph_dtype in ("uint8", "int32"):
+        said += _integers(p)
+    return said
+
+
+def _integers(p: Placement) -> list[str]:
+    low, high = (0, 255) if p.graph_dtype == "uint8" else (-(2**31), 2**31 - 1)
+    known = [v for v in (p.fitted.data_min, p.fitted.data_max) if v is not None]
+    if any(np.any((v < low) | (v > high) | (v != np.round(v))) for v in known):
+        return [f"input {p.spec.name!r}: the training data were not {p.graph_dtype} numbers (range {low} to {high})"]
+    return []

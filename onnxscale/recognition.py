@@ -1,0 +1,170 @@
+"""What a graph starts with: the nodes after an input, read back as a Transform. Works on models we did not make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from onnxscale import graph
+from onnxscale.errors import ModelError
+from onnxscale.graph import FLOATS
+from onnxscale.modelfile import ModelFile
+from onnxscale.step import Array, Step
+from onnxscale.tensors import values
+from onnxscale.transform import Transform
+
+KEY = "onnxscale"
+_BINARY = ("Sub", "Div", "Mul", "Add", "Max", "Min")
+_MIRRORED = ("Mul", "Add", "Max", "Min")
+
+
+@dataclass(frozen=True)
+class Leading:
+    """The scaler-like nodes after an input. axis: of the features, counted from the end. seam: the tensor after them.
+    ops: their operator names; then: the operator that reads the seam, or ""."""
+
+    transform: Transform
+    axis: int
+    seam: str
+    ops: tuple[str, ...]
+    then: str
+
+    @property
+    def is_scaler(self) -> bool:
+        """A shift and a scale with a constant per feature, or ai.onnx.ml's Scaler: what only a scaler looks like."""
+        ops = set(self.ops)
+        pair = bool(ops & {"Sub", "Add"}) and bool(ops & {"Div", "Mul"})
+        return "Scaler" in ops or (pair and self.transform.shape not in ((), (1,)))
+
+    def prose(self) -> str:
+        return f"{', '.join(self.ops)} ({self.transform.prose()})"
+
+
+def constants(model: ModelFile) -> Callable[[str], Array | None]:
+    """A look-up of constant tensors of the main graph by name: initializers and Constant nodes, read when asked for."""
+    held = {t.name: t for t in model.skeleton.graph.initializer}
+    for node in model.skeleton.graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    held[node.output[0]] = attribute.t
+                elif attribute.name in ("value_float", "value_floats"):
+                    made = np.asarray(helper.get_attribute_value(attribute), np.float32)
+                    held[node.output[0]] = onnx.numpy_helper.from_array(made)
+
+    def look_up(name: str) -> Array | None:
+        tensor = held.get(name)
+        return None if tensor is None else values(model, tensor)
+
+    return look_up
+
+
+def leading(model: ModelFile, name: str) -> Leading:
+    """The scaler-like nodes after the input `name`: casts, arithmetic with constants, clips, ai.onnx.ml's Scaler."""
+    constant = constants(model)
+    steps: list[Step] = []
+    axes: list[int] = []
+    ops: list[str] = []
+    while True:
+        following = [r for r in graph.readers(model.skeleton.graph, name) if r.node.op_type not in graph.SHAPE_READERS]
+        if len(following) != 1 or following[0].where:
+            return Leading(
+                Transform(tuple(steps)), min(axes, default=-1), name, tuple(ops), "several nodes" if following else ""
+            )
+        node = following[0].node
+        made = _step(node, name, constant)
+        if made is None:
+            return Leading(Transform(tuple(steps)), min(axes, default=-1), name, tuple(ops), node.op_type)
+        for op, raw in made:
+            operand, axis = _features(raw)
+            steps.append(Step(op, (operand,)))
+            axes += [axis] if operand.ndim else []
+        if node.op_type not in ("Cast", "Identity"):
+            ops.append(node.op_type)
+        name = node.output[0]
+
+
+def _step(node: onnx.NodeProto, x: str, constant: Callable[[str], Array | None]) -> list[tuple[str, Array]] | None:
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if node.op_type == "Cast" and attributes.get("to") in (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.FLOAT16,
+    ):
+        return []
+    if node.op_type == "Identity":
+        return []
+    if node.op_type == "Scaler" and node.domain == "ai.onnx.ml":
+        offset, scale = (
+            np.atleast_1d(np.asarray(attributes.get(k, d), np.float64)) for k, d in (("offset", 0.0), ("scale", 1.0))
+        )
+        return [("Sub", offset), ("Mul", scale)]
+    if node.op_type == "Clip" and len(node.input) > 1:
+        bounds = zip(("Max", "Min"), node.input[1:3], strict=False)
+        found = [(op, constant(n)) for op, n in bounds if n]
+        return (
+            [(op, v.astype(np.float64)) for op, v in found if v is not None]
+            if all(v is not None for _, v in found)
+            else None
+        )
+    if node.op_type in _BINARY and len(node.input) == 2 and node.domain in ("", "ai.onnx"):
+        first = node.input[0] == x
+        if not first and node.op_type not in _MIRRORED:
+            return None
+        other = constant(node.input[1 if first else 0])
+        if other is not None and other.dtype.kind == "f" and sum(d != 1 for d in other.shape) <= 2:
+            return [(node.op_type, other.astype(np.float64))]
+    return None
+
+
+def _features(raw: Array) -> tuple[Array, int]:
+    """A constant as it broadcasts, without the ones around its features; and the axis they lie at, from the end."""
+    shape = raw.shape
+    trailing = 0
+    while len(shape) > 1 and shape[-1] == 1:
+        shape, trailing = shape[:-1], trailing + 1
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return raw.reshape(shape), -(trailing + max(1, len(shape)))
+
+
+def recorded(model: ModelFile) -> dict[str, object] | None:
+    """The record in the model's metadata, or None. Raises ModelError where it is there but damaged."""
+    for entry in model.skeleton.metadata_props:
+        if entry.key == KEY:
+            try:
+                content = json.loads(entry.value)
+            except (ValueError, RecursionError):
+                content = None
+            if not isinstance(content, dict):
+                raise ModelError(f"{model.name}: the metadata entry {KEY!r} is damaged: it is not a JSON object")
+            return content
+    return None
+
+
+def carried(model: ModelFile) -> str:
+    """In words, the scaler that the model has already; "" where it has none."""
+    if recorded(model) is not None:
+        return "it carries a scaler that onnxscale baked (see onnxscale inspect)"
+    for spec in graph.inputs(model.skeleton):
+        if spec.dtype in FLOATS:
+            found = leading(model, spec.name)
+            if found.is_scaler:
+                return f"its graph starts with what looks like a scaler after {spec.name!r}: {found.prose()}"
+    return ""
+
+
+def leading_notes(model: ModelFile, name: str) -> list[str]:
+    """What is worth a mention at the start of the graph, though it is no reason to refuse."""
+    found = leading(model, name)
+    notes = []
+    if found.ops and not found.is_scaler:
+        notes.append(f"after {name!r} the model itself goes on with {found.prose()}; the scaler comes before that")
+    if found.then == "BatchNormalization":
+        notes.append(f"the model starts with a BatchNormalization after {name!r}; the scaler comes before it")
+    return notes

@@ -1,0 +1,106 @@
+"""What a bake leaves in the model's metadata, as JSON: the scalers bit by bit, where they come from, how to undo it, and a
+few rows with their answers. The published schema is schemas/record.schema.json. Nothing in it depends on time or place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from onnxscale import baking
+from onnxscale.baking import Edited
+from onnxscale.comparing import Comparison
+from onnxscale.errors import ModelError
+from onnxscale.modelfile import ModelFile
+from onnxscale.planning import Placement, Plan
+from onnxscale.step import Array
+from onnxscale.transform import encode
+from onnxscale.verifying import Golden
+
+FORMAT = "onnxscale-record/1"
+
+
+def version() -> str:
+    return metadata.version("onnxscale")
+
+
+def make(
+    model: ModelFile, plan: Plan, edited: Edited, comparison: Comparison | None, golden: Golden | None
+) -> dict[str, Any]:
+    """The record of one bake. comparison: what verification found, None where it was left out."""
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "tool": {"name": "onnxscale", "version": version()},
+        "scalers": [_scaler(p, edited.seams.get((p.role, p.spec.name))) for p in plan.placements],
+        "original": {"sha256": model.sha256(), "size": len(model.data)},
+        "undo": baking.undo(model, edited),
+    }
+    if comparison is not None:
+        record["verification"] = {
+            "verdict": comparison.verdict,
+            "reason": comparison.reason,
+            "seed": comparison.seed,
+            "rows": comparison.rows,
+            "versions": dict(comparison.versions),
+        }
+    if golden is not None:
+        record["golden"] = {
+            "inputs": {n: _array(v) for n, v in golden.raw.items()},
+            "outputs": {n: _array(v) for n, v in golden.outputs.items()},
+            "tolerance": dict(golden.tolerance),
+        }
+    return record
+
+
+def _scaler(p: Placement, seam: str | None) -> dict[str, Any]:
+    f = p.fitted
+    known = {
+        "features": list(f.features),
+        "units": list(f.units),
+        "data_min": None if f.data_min is None else encode(f.data_min),
+        "data_max": None if f.data_max is None else encode(f.data_max),
+        "seam": seam,
+    }
+    return {
+        "role": p.role,
+        "tensor": p.spec.name,
+        "kind": f.scaler.kind,
+        "steps": p.transform.to_json(),
+        "axis": p.axis,
+        "form": p.form,
+        "precision": p.precision,
+        "dtypes": {"graph": p.graph_dtype, "arithmetic": p.dtype, "inside": p.inner_dtype},
+        **{k: v for k, v in known.items() if v not in (None, [])},
+        "source": p.source.to_json(),
+    }
+
+
+def _array(values: Array) -> dict[str, Any]:
+    flat = encode(values.ravel().astype(np.float64)) if values.dtype.kind == "f" else values.ravel().tolist()
+    return {"dtype": values.dtype.name, "shape": list(values.shape), "values": flat}
+
+
+def array(content: Any, where: str) -> Array:
+    """The reverse of what the record holds an array as. Raises ModelError naming the place."""
+    try:
+        spelled = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
+        values = [spelled.get(v, v) if isinstance(v, str) else v for v in content["values"]]
+        return np.array(values).astype(np.dtype(content["dtype"])).reshape(content["shape"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"the record is damaged at {where}: {error}") from None
+
+
+def golden_of(record: Mapping[str, Any]) -> Golden | None:
+    """The golden vectors of a record, or None where it has none. Raises ModelError where they are damaged."""
+    content = record.get("golden")
+    if content is None:
+        return None
+    try:
+        raw = {n: array(v, f"golden.inputs.{n}") for n, v in content["inputs"].items()}
+        outputs = {n: array(v, f"golden.outputs.{n}") for n, v in content["outputs"].items()}
+        return Golden(raw, outputs, {n: float(v) for n, v in content["tolerance"].items()})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ModelError(f"the record is damaged at golden: {error}") from None

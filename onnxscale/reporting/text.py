@@ -1,0 +1,185 @@
+"""Results as text for a terminal. Names come from files that anybody may have written: control characters, bidirectional
+marks and escapes are shown, never sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxscale.comparing import Comparison, OutputCheck, SeamCheck, Worst
+from onnxscale.pipeline import Inspection, Selftest
+from onnxscale.planning import Placement, Plan
+from onnxscale.reporting.clean import clean
+from onnxscale.transform import Transform, decode
+
+MOST_FEATURES = 40
+
+
+def plan(p: Plan) -> str:
+    """The plan in words: per scaler, what goes where, in which arithmetic, and why."""
+    lines = [f"Plan for {p.model}"]
+    for x in p.placements:
+        lines += _placement(x)
+    for spec in p.left:
+        lines.append(f"  input {spec.prose()} stays as it is")
+    lines += [f"  note: {n}" for n in p.notes]
+    lines += [f"  WARNING: {w}" for w in p.warnings]
+    return clean("\n".join(lines))
+
+
+def _placement(p: Placement) -> list[str]:
+    source = p.source
+    origin = " ".join(w for w in (source.format, source.path, source.framework, source.version) if w)
+    shape = "x".join(map(str, p.transform.shape)) or "one value"
+    types = (
+        p.graph_dtype
+        if p.graph_dtype == p.inner_dtype == p.dtype
+        else f"{p.graph_dtype} -> {p.dtype} -> {p.inner_dtype}"
+    )
+    lines = [
+        f"  {p.role} {p.spec.prose()}",
+        f"    scaler     {p.fitted.scaler.kind} ({shape}) from {origin}",
+        f"    steps      {p.transform.prose()}",
+        f"    axis       {p.axis} ({p.axis_reason})",
+        f"    form       {p.form}, precision {p.precision}: {types}",
+    ]
+    if p.readers:
+        lines.append(
+            f"    read by    {', '.join(p.readers[:6])}{f' and {len(p.readers) - 6} more' if len(p.readers) > 6 else ''}"
+        )
+    if p.shape_readers:
+        lines.append(f"    raw for    {', '.join(p.shape_readers[:6])} (the shape is the same)")
+    return lines + [f"    note       {n}" for n in p.notes]
+
+
+def comparison(c: Comparison) -> str:
+    """The verdict and what it rests on."""
+    lines = [f"{c.verdict}: {c.reason}"]
+    lines += [_seam(s) for s in c.seams]
+    for o in c.outputs:
+        lines += _output(o)
+    checks: list[SeamCheck | OutputCheck] = [*c.seams, *c.outputs]
+    failed = next((x.worst for x in checks if not x.holds and x.worst), None)
+    if failed:
+        lines += _worst(failed)
+    lines += [f"  note: {n}" for n in c.notes]
+    versions = ", ".join(f"{k} {v}" for k, v in c.versions.items())
+    lines.append(f"  {c.rows} rows, seed {c.seed}{f', {versions}' if versions else ''}")
+    return clean("\n".join(lines))
+
+
+def _seam(s: SeamCheck) -> str:
+    where = "" if s.column is None else f" (feature {s.column})"
+    if s.error == 0 and s.ulp == 0:
+        return f"  seam   {s.role} {s.tensor!r}: bit-equal with float64 on {s.rows} rows"
+    return f"  seam   {s.role} {s.tensor!r}: off by {s.error:.3g}{where}, bound {s.bound:.3g}, {s.ulp:.3g} ULP, {s.rows} rows"
+
+
+def _output(o: OutputCheck) -> list[str]:
+    if o.vacuous:
+        return [f"  output {o.name!r}: the same on all {o.rows} rows, which proves nothing"]
+    if o.kind == "exact":
+        same = f"{o.rows - o.differing - o.unstable} of {o.rows} rows equal"
+        more = f", {o.unstable} where the original itself wavers" if o.unstable else ""
+        lines = [f"  output {o.name!r}: {same}{more}"]
+    else:
+        flips = f", argmax differs on {o.flips}" if o.flips else ""
+        lines = [
+            f"  output {o.name!r}: same as the float64 pipeline within {o.relative:.3g} of the largest value "
+            f"({o.absolute:.3g}, {o.ulp:.3g} ULP){flips}; tolerance {o.tolerance:.3g}, noise floor {o.noise:.3g}, {o.rows} rows"
+        ]
+    if o.host_relative is not None:
+        lines.append(
+            f"    a float32 host would be {o.host_relative:.3g} away{f', {o.host_flips} labels' if o.host_flips else ''}"
+        )
+    elif o.host_flips:
+        lines.append(f"    a float32 host would answer otherwise on {o.host_flips} rows")
+    return lines
+
+
+def _worst(w: Worst) -> list[str]:
+    lines = [f"  worst row: row {w.row} of {w.feed!r}"]
+    lines += [f"    {n} = {_short(v)}" for n, v in w.raw.items()]
+    return [*lines, f"    baked    {_short(w.got)}", f"    expected {_short(w.expected)}"]
+
+
+def _short(item: Any, most: int = 300) -> str:
+    text = str(item)
+    return text if len(text) <= most else text[:most] + " ..."
+
+
+def inspection(i: Inspection) -> str:
+    """Inputs, outputs, the scalers baked in feature by feature; for a bare model, what its graph starts with."""
+    opsets = ", ".join(f"{k} {v}" for k, v in i.opsets.items())
+    lines = [f"{i.name}: {i.size:,} bytes, ir {i.ir}, {opsets}"]
+    lines += [f"  input  {s.prose()}" for s in i.inputs] + [f"  output {s.prose()}" for s in i.outputs]
+    if i.record is None:
+        lines.append("  carries no scaler of onnxscale's")
+        for name, x in i.leading.items():
+            what = f"starts with {x.prose()}" if x.ops else f"goes straight to {x.then or 'nothing'}"
+            lines.append(f"  after input {name!r}: {what}{' - looks like a scaler' if x.is_scaler else ''}")
+        return clean("\n".join(lines))
+    for scaler in i.record.get("scalers", []):
+        lines += _scaler(scaler)
+    original = i.record.get("original", {})
+    lines.append(f"  original   sha256 {original.get('sha256')}, {original.get('size')} bytes")
+    held = i.record.get("verification")
+    lines.append(
+        f"  verified   {held['verdict']}: {held['reason']} ({held['rows']} rows)"
+        if held
+        else "  verified   no (--no-verify)"
+    )
+    golden = i.record.get("golden")
+    lines.append(f"  selftest   {'golden vectors inside' if golden else 'no golden vectors'}")
+    return clean("\n".join(lines))
+
+
+def _scaler(s: Mapping[str, Any]) -> list[str]:
+    transform = Transform.from_json(s.get("steps", []))
+    source = s.get("source", {})
+    dtypes = s.get("dtypes", {})
+    types = " -> ".join(str(dtypes.get(k)) for k in ("graph", "arithmetic", "inside"))
+    lines = [
+        f"  scaler on {s.get('role')} {s.get('tensor')!r}: {s.get('kind')}, {transform.prose()}",
+        f"    form {s.get('form')}, precision {s.get('precision')} ({types}), axis {s.get('axis')}",
+        f"    source {', '.join(f'{k} {v}' for k, v in source.items())}",
+    ]
+    return lines + _features(s, transform)
+
+
+def _features(s: Mapping[str, Any], transform: Transform) -> list[str]:
+    if len(transform.shape) != 1:
+        return []
+    count = transform.shape[0]
+    columns: list[tuple[str, Sequence[str]]] = [("feature", [str(i) for i in range(count)])]
+    if s.get("features"):
+        columns.append(("name", [str(n) for n in s["features"]]))
+    for step in transform.steps:
+        values = (
+            np.broadcast_to(step.operands[0], (count,))
+            if len(step.operands) == 1 and step.operands[0].ndim <= 1
+            else None
+        )
+        if values is not None:
+            columns.append((step.op.lower(), [f"{v:.6g}" for v in values]))
+    for key in ("data_min", "data_max"):
+        if s.get(key) is not None:
+            columns.append((key, [f"{v:.6g}" for v in np.broadcast_to(decode(s[key], key), (count,))]))
+    if s.get("units"):
+        columns.append(("unit", [str(u) for u in s["units"]]))
+    shown = [(title, [title, *cells[:MOST_FEATURES]]) for title, cells in columns if len(cells) == count]
+    widths = [max(map(len, cells)) for _, cells in shown]
+    rows = [
+        "    " + "  ".join(c[i].rjust(w) for (_, c), w in zip(shown, widths, strict=True))
+        for i in range(min(count, MOST_FEATURES) + 1)
+    ]
+    return rows + ([f"    ... {count - MOST_FEATURES} more features (--json has all)"] if count > MOST_FEATURES else [])
+
+
+def selftest(s: Selftest) -> str:
+    lines = [f"{s.verdict}: {s.reason}"]
+    lines += [f"  output {n!r}: off by {e:.3g}" for n, e in s.errors.items()]
+    versions = ", ".join(f"{k} {v}" for k, v in s.versions.items())
+    return clean("\n".join([*lines, f"  {s.rows} rows{f', {versions}' if versions else ''}"]))

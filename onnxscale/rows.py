@@ -1,0 +1,88 @@
+"""The user's own raw rows: npy, npz, csv or parquet, as arrays by input name."""
+
+from __future__ import annotations
+
+import csv
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from onnxscale.errors import OnnxscaleError, PlanError, names
+from onnxscale.planning import Placement
+from onnxscale.step import Array
+
+Table = tuple[list[str], Array]
+
+
+def read(path: str | os.PathLike[str], placements: Sequence[Placement]) -> dict[str, Array]:
+    """Raw rows for the scaled inputs. A table's columns are matched to the feature names where both are known.
+
+    Raises PlanError where the file cannot be read, or does not fit the inputs.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise PlanError(f"{file}: no such file; expected rows as npy, npz, csv or parquet")
+    placed = {p.spec.name: p for p in placements if p.role == "input"}
+    try:
+        if zipfile.is_zipfile(file):
+            with np.load(file, allow_pickle=False) as held:
+                arrays = {k: held[k] for k in held.files}
+        elif file.suffix == ".npy" or file.read_bytes()[:6] == b"\x93NUMPY":
+            arrays = {"": np.load(file, allow_pickle=False)}
+        else:
+            columns, table = _parquet(file) if file.read_bytes()[:4] == b"PAR1" else _csv(file)
+            arrays = {"": _ordered(columns, table, placed, file)}
+    except (ValueError, OSError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        if isinstance(error, OnnxscaleError):
+            raise
+        raise PlanError(f"{file}: cannot be read as rows ({error})") from None
+    if len(arrays) == 1 and len(placed) == 1:
+        arrays = {next(iter(placed)): next(iter(arrays.values()))} if set(arrays) != set(placed) else arrays
+    missing = [n for n in placed if n not in arrays]
+    if missing:
+        raise PlanError(f"{file}: holds {names(arrays)}, but the scaled inputs are {names(placed)}; name the arrays so")
+    return {n: _cast(v, placed[n], file) if n in placed else v for n, v in arrays.items()}
+
+
+def _cast(values: Array, p: Placement, file: Path) -> Array:
+    if values.dtype.kind not in "fiub":
+        raise PlanError(f"{file}: the rows for {p.spec.name!r} are {values.dtype}, not numbers")
+    rank = None if p.spec.shape is None else len(p.spec.shape)
+    if rank is not None and values.ndim != rank:
+        raise PlanError(f"{file}: the rows have {values.ndim} dimensions, input {p.spec.prose()} has {rank}")
+    return values.astype(np.dtype(p.graph_dtype))
+
+
+def _csv(file: Path) -> Table:
+    with file.open(newline="", encoding="utf-8") as text:
+        lines = list(csv.reader(text))
+    if not lines:
+        raise PlanError(f"{file}: the file is empty")
+    try:
+        [float(v) for v in lines[0]]
+        columns, body = [], lines
+    except ValueError:
+        columns, body = lines[0], lines[1:]
+    return columns, np.array([[float(v) for v in line] for line in body if line])
+
+
+def _parquet(file: Path) -> Table:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise PlanError(f"{file}: reading parquet needs pyarrow (pip install 'onnxscale[parquet]')") from None
+    table = parquet.read_table(file)
+    return table.column_names, np.column_stack([c.to_numpy() for c in table.columns])
+
+
+def _ordered(columns: list[str], table: Array, placed: dict[str, Placement], file: Path) -> Array:
+    features = next(iter(placed.values())).fitted.features if len(placed) == 1 else ()
+    if not columns or not features:
+        return table
+    missing = [f for f in features if f not in columns]
+    if missing:
+        raise PlanError(f"{file}: has no column {names(missing)}; the scaler's features are {names(features)}")
+    return np.asarray(table[:, [columns.index(f) for f in features]])

@@ -1,0 +1,166 @@
+"""Put a file in place: complete or not at all, whatever happens on the way.
+
+The bytes go to a file without a name in the target folder (O_TMPFILE), or to a hidden temporary one where the file
+system has none; they are synced, and only then the file gets its name. Large runs are copied by the kernel.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from onnxscale.errors import OutputError
+from onnxscale.modelfile import ModelFile
+from onnxscale.pieces import Copy, Piece
+
+CHUNK = 1 << 24
+Progress = Callable[[int], None]
+
+
+def _nothing(count: int) -> None:
+    del count
+
+
+def save(
+    source: ModelFile, pieces: Iterable[Piece], out: Path, *, replace: bool = False, progress: Progress = _nothing
+) -> None:
+    """Write the file that the pieces of `source` make to `out`.
+
+    replace: whether a file that is there may be replaced. progress: told the number of bytes after each write.
+    Raises OutputError where it cannot be written; then nothing is left behind.
+    """
+
+    def fill(target: int) -> None:
+        for piece in pieces:
+            if isinstance(piece, Copy) and source.descriptor is not None:
+                _copy(source.descriptor, piece, target, progress)
+            else:
+                data = source.read(*piece) if isinstance(piece, Copy) else piece
+                _write(target, data)
+                progress(len(data))
+
+    place(out, fill, replace=replace)
+
+
+def place(out: Path, fill: Callable[[int], None], *, replace: bool = False) -> None:
+    """Make `out` with what `fill` writes to a descriptor. See `save`."""
+    check(out, replace=replace)
+    folder, hidden = out.parent, out.parent / f".{out.name}.{secrets.token_hex(6)}.tmp"
+    try:
+        target, named = _unnamed(folder), False
+        if target is None:
+            target, named = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+        try:
+            fill(target)
+            os.fsync(target)
+            if not named and not replace:
+                _link(target, out)
+            else:
+                if not named:
+                    _link(target, hidden)
+                    named = True
+                if replace and out.exists():
+                    os.chmod(hidden, out.stat().st_mode & 0o7777)
+                os.replace(hidden, out) if replace else os.link(hidden, out)
+        finally:
+            os.close(target)
+            hidden.unlink(missing_ok=True)
+        _sync(folder)
+    except FileExistsError:
+        raise OutputError(
+            f"{out}: exists already. Pass --force to replace it, or name another output with -o"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({os.strerror(error.errno or 0)}); nothing was written") from None
+
+
+def check(out: Path, *, replace: bool = False) -> None:
+    """Raises OutputError where `out` can be seen beforehand not to be writable."""
+    if out.is_dir():
+        raise OutputError(f"{out}: a folder; expected a file name for the output")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out.parent}: no such folder; make it first, or name another output with -o")
+    if out.exists() and not replace:
+        raise OutputError(f"{out}: exists already. Pass --force to replace it, or name another output with -o")
+    if not os.access(out.parent, os.W_OK):
+        raise OutputError(f"{out.parent}: the folder is not writable; name another output with -o")
+
+
+def equal_files(a: Path, b: Path) -> bool:
+    """Whether two files hold the same bytes."""
+    if a.stat().st_size != b.stat().st_size:
+        return False
+    with a.open("rb") as one, b.open("rb") as other:
+        while chunk := one.read(1 << 20):
+            if chunk != other.read(1 << 20):
+                return False
+    return True
+
+
+def copy_all(source: int, target: int) -> None:
+    """Every byte of one open file to another."""
+    _copy(source, Copy(0, os.fstat(source).st_size), target, _nothing)
+
+
+def _unnamed(folder: Path) -> int | None:
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return os.open(folder, os.O_RDWR | flag, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            return None
+        raise
+
+
+def _link(descriptor: int, path: Path) -> None:
+    """Give a file without a name its name. With a directory descriptor, Python asks linkat to follow the /proc link."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+def _copy(source: int, piece: Copy, target: int, progress: Progress) -> None:
+    offset, left = piece
+    kernel = hasattr(os, "copy_file_range")
+    while left:
+        done = 0
+        if kernel:
+            try:
+                done = os.copy_file_range(source, target, min(left, CHUNK), offset)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                kernel = False
+                continue
+        else:
+            data = os.pread(source, min(left, CHUNK >> 4), offset)
+            _write(target, data)
+            done = len(data)
+        if done == 0:
+            raise OutputError("the model became shorter while it was copied; nothing was written")
+        offset, left = offset + done, left - done
+        progress(done)
+
+
+def _write(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS):  # some file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,35 @@
+"""The kinds of scaler there are. A new kind is one file and one row of `KINDS`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from onnxscale.errors import StatisticsError, names
+from onnxscale.scalers.affine import Affine
+from onnxscale.scalers.base import Scaler
+from onnxscale.scalers.image import Image
+from onnxscale.scalers.maxabs import MaxAbs
+from onnxscale.scalers.minmax import MinMax
+from onnxscale.scalers.robust import Robust
+from onnxscale.scalers.standard import Standard
+from onnxscale.scalers.steps import Steps
+
+ROWS: tuple[type[Scaler], ...] = (Standard, MinMax, MaxAbs, Robust, Image, Affine, Steps)
+KINDS: dict[str, type[Scaler]] = {row.kind: row for row in ROWS}
+SKLEARN: dict[str, type[Scaler]] = {row.sklearn: row for row in ROWS if row.sklearn}
+
+
+def make(kind: str, fields: Mapping[str, object]) -> Scaler:
+    """The scaler of this kind from its statistics. Raises StatisticsError for an unknown kind and for missing or
+    unknown fields, naming what the kind has."""
+    row = KINDS.get(kind)
+    if row is None:
+        raise StatisticsError(f"unknown kind of scaler {kind!r}; known are {names(KINDS)}")
+    known = {f.name: f for f in dataclasses.fields(row)}  # type: ignore[arg-type]
+    required = [n for n, f in known.items() if f.default is dataclasses.MISSING]
+    missing, unknown = [n for n in required if n not in fields], [n for n in fields if n not in known]
+    if missing or unknown:
+        said = [f"{label} {names(what)}" for label, what in (("misses", missing), ("has unknown", unknown)) if what]
+        raise StatisticsError(f"a {kind!r} scaler has the fields {names(known)}; this one {' and '.join(said)}")
+    return row(**fields)

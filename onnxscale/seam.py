@@ -1,0 +1,130 @@
+"""The seam: the scaled tensor itself, cut out of the baked model and compared with float64, column by column.
+
+A scaler fault that the model's answers hide (a column the model hardly uses, an answer that is one constant) shows here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+
+from onnxscale import graph, precision
+from onnxscale.comparing import SeamCheck, Worst, relative, ulps
+from onnxscale.errors import ModelError
+from onnxscale.feeding import Feed
+from onnxscale.planning import Placement
+from onnxscale.step import Array
+from onnxscale.worker import Failure, Runnable, Worker
+
+MOST_NODES = 1000
+
+
+def cut(
+    proto: onnx.ModelProto, start: str, end: str, tensor: Callable[[onnx.TensorProto], onnx.TensorProto]
+) -> onnx.ModelProto | None:
+    """The nodes of the main graph between two tensors as a model of their own; None where `end` does not follow from
+    `start` and constants alone. tensor: gives an initializer with its values."""
+    producers = {o: node for node in proto.graph.node for o in node.output}
+    held = {t.name: t for t in proto.graph.initializer}
+    kept: dict[int, onnx.NodeProto] = {}
+    constants: dict[str, onnx.TensorProto] = {}
+    waiting, met = [end], False
+    while waiting:
+        name = waiting.pop()
+        if name == start:
+            met = True
+        elif name in held:
+            constants[name] = held[name]
+        elif name in producers:
+            node = producers[name]
+            if id(node) not in kept:
+                kept[id(node)] = node
+                waiting += [n for n in node.input if n]
+            if len(kept) > MOST_NODES:
+                return None
+        else:
+            return None
+    if not met:
+        return None
+    made = onnx.ModelProto(ir_version=proto.ir_version)
+    made.opset_import.extend(proto.opset_import)
+    made.graph.name = "seam"
+    made.graph.node.extend(n for n in proto.graph.node if id(n) in kept)
+    made.graph.initializer.extend(tensor(t) for t in constants.values())
+    return made
+
+
+def check(
+    worker: Worker, proto: onnx.ModelProto, p: Placement, seam: str, feeds: Sequence[Feed],
+    tensor: Callable[[onnx.TensorProto], onnx.TensorProto], before: Sequence[Array] | None = None,
+) -> SeamCheck | str:  # fmt: skip
+    """Compare the seam of one placement on every feed. before: for an output, the unscaled values to feed instead.
+
+    Returns why in words where there is nothing to compare.
+    """
+    start, end = (p.spec.name, seam) if p.role == "input" else (seam, p.spec.name)
+    part = cut(proto, start, end, tensor)
+    if part is None:
+        return f"the scaled tensor {seam!r} does not follow from {start!r} alone"
+    dtypes = (p.graph_dtype, p.inner_dtype) if p.role == "input" else (p.inner_dtype, p.graph_dtype)
+    for values, name, dtype in ((part.graph.input, start, dtypes[0]), (part.graph.output, end, dtypes[1])):
+        values.append(onnx.helper.make_tensor_value_info(name, graph.ELEMENTS[dtype], None))
+    arrays = [f.raw[p.spec.name] for f in feeds] if before is None else list(before)
+    answers = worker.run(Runnable(part.SerializeToString()), [{start: a} for a in arrays])
+    if isinstance(answers, Failure):
+        raise ModelError(f"the scaler's own nodes do not load: {answers.message}")
+    return _compare(p, end, feeds, arrays, answers, dtypes[1])
+
+
+def _compare(
+    p: Placement, end: str, feeds: Sequence[Feed], arrays: Sequence[Array], answers: Sequence[object], dtype: str
+) -> SeamCheck:
+    most, error_at_worst, bound_at_worst, most_ulp, rows, holds = -1.0, 0.0, 0.0, 0.0, 0, True
+    worst: Worst | None = None
+    column: int | None = None
+    for feed, raw, answer in zip(feeds, arrays, answers, strict=True):
+        if raw.size == 0:
+            continue
+        axis = p.axis % raw.ndim if raw.ndim else 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = p.transform(raw, axis).astype(np.dtype(dtype))
+        got = answer[end] if isinstance(answer, dict) else np.full(expected.shape, np.nan, expected.dtype)
+        rows += len(raw) if raw.ndim else 1
+        if got.shape != expected.shape:
+            return SeamCheck(end, p.role, rows, np.inf, 0.0, np.inf, None, False)
+        error, _ = relative(got, expected)
+        bound = _bound(p, raw, axis, dtype)
+        most_ulp = max(most_ulp, ulps(got, expected)) if feed.ordinary else most_ulp
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(error == 0, 0.0, error / bound)
+        share = np.where(np.isnan(share), 0.0, share)  # no bound where the analysis itself overflows
+        holds = holds and bool(np.all(share <= 1))
+        if float(np.max(share)) > most:
+            most = float(np.max(share))
+            place = np.unravel_index(int(np.argmax(share)), share.shape)
+            error_at_worst, bound_at_worst = float(error[place]), float(bound[place])
+            column = int(place[axis]) if p.transform.shape and raw.ndim else None
+            row = int(place[0]) if place else 0
+            worst = Worst(
+                feed.label, row, {p.spec.name: _brief(raw[place])}, _brief(got[place]), _brief(expected[place])
+            )
+    return SeamCheck(end, p.role, rows, error_at_worst, bound_at_worst, most_ulp, column, holds, worst)
+
+
+def _brief(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _bound(p: Placement, raw: Array, axis: int, dtype: str) -> Array:
+    """The proven bound where there is one; where a step has no analysis, 2 ULP of the result in the nodes' arithmetic."""
+    affine_steps = all(s.op in ("Sub", "Div", "Mul", "Add", "Max", "Min", "Cast") for s in p.transform.steps)
+    if p.dtype == "float64" and affine_steps:
+        return np.zeros(raw.shape)
+    if p.dtype != "float64":
+        found = precision.bound(p.transform, p.precision, raw, axis, p.dtype, dtype)
+        if found is not None:
+            return found
+    unit = precision.UNIT[dtype] if p.dtype == "float64" else precision.UNIT["float32"] * 64
+    return 4 * unit * np.maximum(np.abs(p.transform(raw, axis)), 1e-3)

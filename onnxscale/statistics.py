@@ -1,0 +1,73 @@
+"""What a statistics file says, whatever its format: scalers for inputs and outputs, and where they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onnxscale.scalers import Scaler
+from onnxscale.step import Array
+from onnxscale.transform import Transform
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where statistics come from. sha256: of the file, or "" for an object in memory. ddof: 0 or 1, or None where the
+    source does not say. zero_variance: the source's rule for constant features, in words, or ""."""
+
+    format: str
+    path: str = ""
+    sha256: str = ""
+    framework: str = ""
+    version: str = ""
+    ddof: int | None = None
+    zero_variance: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        return {k: v for k, v in dataclasses.asdict(self).items() if v not in ("", None)}
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A scaler and what is known of its features.
+
+    axis: where the features lie, or None to derive it. features: their names, or (). units: theirs, or ().
+    data_min, data_max: the range of the training data, float64 of the features' shape, or None.
+    notes: what the reader decided and the user should know. layout: image facts for the ONNX metadata.
+    """
+
+    scaler: Scaler
+    axis: int | None = None
+    features: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    data_min: Array | None = None
+    data_max: Array | None = None
+    notes: tuple[str, ...] = ()
+    layout: Mapping[str, str] = field(default_factory=dict)
+
+    def transform(self) -> Transform:
+        return self.scaler.transform()
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """inputs, outputs: tensor name -> scaler; the name None stands for "the one it fits". source: where from."""
+
+    inputs: Mapping[str | None, Fitted]
+    outputs: Mapping[str | None, Fitted]
+    source: Source
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user says of a file that does not say it itself: flags of the command line.
+
+    dialect: which reading of an ambiguous file. kind: which scaler, where the file has statistics for several.
+    zero_std: "one" takes a zero divisor as 1. accept_defaults: take a missing key as its class's default.
+    """
+
+    dialect: str = ""
+    kind: str = ""
+    zero_std: str = ""
+    accept_defaults: bool = False

@@ -1,0 +1,355 @@
+"""Prove a baked model by running it: the seam against float64, the answers against the original model on scaled rows.
+
+Three verdicts only. VERIFIED: everything held. DIFFERS: a row shows that it does not. NOT VERIFIED: it could not be
+told, and why. The tolerance is measured on the same model: how far the original moves between optimizations on and off
+(its noise floor), and, where the scaler itself is rounded, under that rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+
+from onnxscale import external, feeding, graph, seam, tensors, walk
+from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, OutputCheck, SeamCheck, is_numbers
+from onnxscale.feeding import Feed
+from onnxscale.judging import judge
+from onnxscale.modelfile import ModelFile
+from onnxscale.planning import Placement, Plan
+from onnxscale.precision import bound
+from onnxscale.step import Array
+from onnxscale.worker import Answers, Died, Failure, Runnable, Worker, started
+
+GOLDEN_VALUES = 4096
+TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A baked model to verify. proto: its skeleton or full message. model: where the skeleton's values lie.
+    content: its bytes. seams: (role, tensor) -> seam tensor; {} where nobody knows them. bounds: of folds, relative."""
+
+    proto: onnx.ModelProto
+    model: ModelFile
+    content: bytes
+    seams: Mapping[tuple[str, str], str]
+    bounds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """A few raw rows and the answers of the pipeline, for the record."""
+
+    raw: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    tolerance: Mapping[str, float]
+
+
+def verify(
+    original: ModelFile,
+    subject: Subject,
+    plan: Plan,
+    *,
+    data: Mapping[str, Array] | None = None,
+    seed: int = 0,
+    seconds: float = 300,
+) -> tuple[Comparison, Golden | None]:
+    """Run both models and compare. data: the user's own raw rows by input name. seconds: for each request to the child.
+
+    Never raises for what a model does: its failures, and the death of the process that runs it, are verdicts.
+    """
+    size = len(original.data) + len(subject.content)
+    size += sum(p.stat().st_size for p in external.files(original.path, _outside(original)).values())
+    try:
+        with started(size, seconds) as worker:
+            return _verify(worker, original, subject, plan, data or {}, seed)
+    except Died as death:
+        return _not_verified(f"{death}", seed), None
+
+
+def _outside(model: ModelFile) -> list[onnx.TensorProto]:
+    return [t for t in walk.tensors(model.skeleton) if tensors.is_outside(t)]
+
+
+def _not_verified(
+    reason: str, seed: int, versions: Mapping[str, str] | None = None, notes: tuple[str, ...] = ()
+) -> Comparison:
+    return Comparison(NOT_VERIFIED, reason, seed, 0, (), (), notes, versions or {})
+
+
+def _verify(
+    worker: Worker, original: ModelFile, subject: Subject, plan: Plan, data: Mapping[str, Array], seed: int
+) -> tuple[Comparison, Golden | None]:
+    rng = np.random.default_rng(seed)
+    versions = {"onnx": onnx.__version__, "numpy": np.__version__, **worker.versions()}
+    placements = plan.placements
+    feeder = feeding.feeder(original.skeleton, placements)
+    outside = bool(_outside(original))
+    folder = str(original.path.parent) if outside and original.path else ""
+    first = Runnable(str(original.path) if original.path else original.read(0, len(original.data)))
+    second = Runnable(subject.content, folder)
+
+    loads = worker.run(first, [])
+    if isinstance(loads, Failure):
+        return _not_verified(f"onnxruntime cannot load the original model: {loads.message}", seed, versions), None
+    failures: list[str] = []
+
+    def runs(feed: Feed) -> bool:
+        answer = worker.run(first, [_scaled(feed, placements)])
+        bad = answer if isinstance(answer, Failure) else next((a for a in answer if isinstance(a, Failure)), None)
+        if bad is not None:
+            failures.append(bad.message)
+        return bad is None
+
+    shapes = feeding.find_shapes(feeder, runs, rng)
+    if not shapes and not data:
+        why = failures[-1] if failures else "no shape was tried"
+        reason = f"the original model ran on none of the shapes tried ({why}); give it rows with --data"
+        return _not_verified(reason, seed, versions), None
+    near = _thresholds(original, placements)
+    feeds = [
+        f
+        for i, shape in enumerate(shapes)
+        for f in (feeding.feeds(feeder, shape, rng, near) if i == 0 else _fewer(feeder, shape, rng))
+    ]
+    feeds += _own_rows(data, feeder)
+    empty = [f for f in feeds if any(v.size == 0 for v in f.raw.values())]
+    feeds = [f for f in feeds if f not in empty]
+    comparison, golden = _compared(worker, original, subject, placements, feeds, first, second, versions, seed)
+    if comparison.verdict == VERIFIED and empty:
+        problem, notes = _empty(worker, first, second, empty[0], placements)
+        comparison = replace(comparison, notes=(*comparison.notes, *notes))
+        if problem:
+            return replace(comparison, verdict=DIFFERS, reason=problem), None
+    return comparison, golden
+
+
+def _empty(
+    worker: Worker, first: Runnable, second: Runnable, feed: Feed, placements: Sequence[Placement]
+) -> tuple[str, list[str]]:
+    """A batch of no rows, last of all: there are models on which it kills onnxruntime. Returns what only the baked model
+    does wrong, and notes."""
+    try:
+        expected = worker.run(first, [_scaled(feed, placements)])
+    except Died as death:
+        return "", [f"left out {feed.label!r}: on the original model, {death}"]
+    theirs = expected if isinstance(expected, Failure) else expected[0]
+    if isinstance(theirs, Failure):
+        return "", [f"left out {feed.label!r}: the original model fails on it ({theirs.message[:120]})"]
+    try:
+        got = worker.run(second, [feed.raw])
+    except Died as death:
+        return f"only the baked model fails on {feed.label!r}: {death}", []
+    mine = got if isinstance(got, Failure) else got[0]
+    if isinstance(mine, Failure):
+        return f"only the baked model fails on {feed.label!r}: {mine.message}", []
+    wrong = [n for n, v in theirs.items() if np.shape(v) != np.shape(mine[n])]
+    return (f"output {wrong[0]!r} has another shape on {feed.label!r}", []) if wrong else ("", [])
+
+
+def _fewer(feeder: feeding.Feeder, shape: feeding.Shape, rng: np.random.Generator) -> list[Feed]:
+    """On a further shape, the rows in distribution only."""
+    return [
+        replace(f, label=f"{f.label}, other sizes")
+        for f in feeding.feeds(feeder, shape, rng, {})
+        if f.label == "in distribution"
+    ]
+
+
+def _own_rows(data: Mapping[str, Array], feeder: feeding.Feeder) -> list[Feed]:
+    if not data:
+        return []
+    rows = {n: np.asarray(v) for n, v in data.items()}
+    fixed = feeder.fixed_batch()
+    if fixed is None or any(len(v) == fixed for v in rows.values()):
+        return [Feed("your rows", rows)]
+    count = min(len(v) for v in rows.values())
+    return [
+        Feed("your rows", {n: v[i : i + fixed] for n, v in rows.items()}) for i in range(0, count - fixed + 1, fixed)
+    ]
+
+
+def _scaled(feed: Feed, placements: Sequence[Placement], dtype: str = "float64") -> dict[str, Array]:
+    """The feed as the original model wants it: scaled by the source's own formula, in float64 or as a plain host would."""
+    arrays = dict(feed.raw)
+    for p in placements:
+        if p.role == "input" and p.spec.name in arrays:
+            raw = arrays[p.spec.name]
+            with np.errstate(over="ignore", invalid="ignore"):
+                arrays[p.spec.name] = p.transform(raw, p.axis % raw.ndim if raw.ndim else 0, dtype).astype(
+                    np.dtype(p.inner_dtype)
+                )
+    return arrays
+
+
+def _moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator) -> dict[str, Array]:
+    """The scaled feed, moved by as much as the scaler's own rounding may move it."""
+    arrays = _scaled(feed, placements)
+    for p in placements:
+        if p.role == "input" and p.spec.name in arrays and p.dtype != "float64":
+            raw = feed.raw[p.spec.name]
+            most = bound(p.transform, p.precision, raw, p.axis % raw.ndim if raw.ndim else 0, p.dtype, p.inner_dtype)
+            if most is not None:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    sign = rng.choice([-1.0, 1.0], raw.shape)
+                    arrays[p.spec.name] = (arrays[p.spec.name] + sign * most).astype(np.dtype(p.inner_dtype))
+    return arrays
+
+
+def _thresholds(original: ModelFile, placements: Sequence[Placement]) -> dict[str, list[tuple[int, float]]]:
+    """Raw values at which trees that read a scaled input decide."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for p in placements:
+        inverse = p.transform.inverse()
+        if p.role != "input" or inverse is None or not p.transform.elementwise:
+            continue
+        for reader in graph.readers(original.skeleton.graph, p.spec.name):
+            if reader.node.op_type not in TREES:
+                continue
+            from onnxscale.folding import trees
+
+            features, values = trees.thresholds_of(reader.node)
+            width = p.transform.shape[-1] if p.transform.shape else 0
+            for feature, value in zip(features.tolist(), values.tolist(), strict=True):
+                if not width or feature < width:
+                    raw = inverse(np.full(p.transform.shape, value))
+                    found.setdefault(p.spec.name, []).append(
+                        (feature if width else 0, float(raw.flat[feature if width else 0]))
+                    )
+    return found
+
+
+def _compared(
+    worker: Worker, original: ModelFile, subject: Subject, placements: Sequence[Placement], feeds: list[Feed], first: Runnable,
+    second: Runnable, versions: Mapping[str, str], seed: int,
+) -> tuple[Comparison, Golden | None]:  # fmt: skip
+    rng = np.random.default_rng(seed + 1)
+    rounded = any(p.dtype != "float64" for p in placements) or bool(subject.bounds)
+    exact_labels = _has_trees(original)
+    scaled = [_scaled(f, placements) for f in feeds]
+    expected = _all(worker.run(first, scaled), len(feeds))
+    host = _all(worker.run(first, [_scaled(f, placements, "float32") for f in feeds]), len(feeds))
+    moved = (
+        _all(worker.run(first, [_moved(f, placements, rng) for f in feeds]), len(feeds))
+        if rounded and not exact_labels
+        else None
+    )
+    plain = _all(worker.run(first, scaled, optimized=False), len(feeds))
+    got_plain = worker.run(second, [f.raw for f in feeds], optimized=False)
+    got = worker.run(second, [f.raw for f in feeds])
+    for answer in (got, got_plain):
+        if isinstance(answer, Failure):
+            reason = f"onnxruntime cannot load the baked model: {answer.message}"
+            return Comparison(DIFFERS, reason, seed, 0, (), (), (), versions), None
+    seams, notes = _seams(worker, subject, placements, feeds, expected)
+    targets = [p for p in placements if p.role == "output"]
+    expected, host, plain = (_unscaled(a, targets) for a in (expected, host, plain))
+    moved = _unscaled(moved, targets) if moved is not None else None
+    checks, more = judge(
+        feeds, _all(got, len(feeds)), _all(got_plain, len(feeds)), expected, plain, host, moved,
+        [o.name for o in original.skeleton.graph.output], subject.bounds,
+    )  # fmt: skip
+    rows = sum(len(next(iter(f.raw.values()))) if next(iter(f.raw.values())).ndim else 1 for f in feeds if f.raw)
+    verdict, reason = _verdict(seams, checks, more)
+    golden = _golden(feeds, expected, checks) if verdict == VERIFIED else None
+    return Comparison(verdict, reason, seed, rows, tuple(seams), tuple(checks), (*notes, *more), versions), golden
+
+
+def _has_trees(model: ModelFile) -> bool:
+    return any(node.op_type in TREES for body, _ in walk.bodies(model.skeleton) for node in body.node)
+
+
+def _all(answers: list[Answers] | Failure, count: int) -> list[Answers]:
+    return [answers] * count if isinstance(answers, Failure) else answers
+
+
+def _unscaled(answers: list[Answers], targets: Sequence[Placement]) -> list[Answers]:
+    """The original's answers in real units: the inverse of the target scaler in float64, rounded to the output's type."""
+    if not targets:
+        return answers
+    done: list[Answers] = []
+    for answer in answers:
+        if isinstance(answer, Failure):
+            done.append(answer)
+            continue
+        changed = dict(answer)
+        for p in targets:
+            y = changed[p.spec.name]
+            with np.errstate(over="ignore", invalid="ignore"):
+                changed[p.spec.name] = p.transform(y, p.axis % y.ndim if y.ndim else 0).astype(y.dtype)
+        done.append(changed)
+    return done
+
+
+def _seams(
+    worker: Worker, subject: Subject, placements: Sequence[Placement], feeds: list[Feed], expected: list[Answers]
+) -> tuple[list[SeamCheck], list[str]]:
+    def with_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
+        raw = tensors.payload(subject.model, tensor)
+        return (
+            tensor
+            if raw is None
+            else onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
+        )
+
+    checks: list[SeamCheck] = []
+    notes: list[str] = []
+    for p in placements:
+        name = subject.seams.get((p.role, p.spec.name))
+        if name is None:
+            continue
+        if p.role == "input":
+            mine = [f for f in feeds if p.spec.name in f.raw]
+            found = seam.check(worker, subject.proto, p, name, mine, with_values)
+        else:
+            good = [
+                (f, a)
+                for f, a in zip(feeds, expected, strict=True)
+                if isinstance(a, dict) and is_numbers(a.get(p.spec.name))
+            ]
+            found = seam.check(
+                worker, subject.proto, p, name, [f for f, _ in good], with_values, [a[p.spec.name] for _, a in good]
+            )
+        if isinstance(found, str):
+            notes.append(f"no seam at {p.spec.name!r}: {found}")
+        else:
+            checks.append(found)
+    return checks, notes
+
+
+def _verdict(seams: Sequence[SeamCheck], checks: Sequence[OutputCheck], notes: Sequence[str]) -> tuple[str, str]:
+    for s in seams:
+        if not s.holds:
+            where = "" if s.column is None else f", feature {s.column}"
+            return (
+                DIFFERS,
+                f"the scaled tensor {s.tensor!r}{where} is off by {s.error:.3g}, over the bound of {s.bound:.3g}",
+            )
+    for c in checks:
+        if not c.holds:
+            what = f"off by {c.relative:.3g} of its largest value" if c.kind == "float" else "not the same"
+            return DIFFERS, f"output {c.name!r} is {what} on {c.differing} row(s); allowed is {c.tolerance:.3g}"
+    broken = next((n for n in notes if n.startswith("only the baked model fails")), None)
+    if broken:
+        return DIFFERS, broken
+    if not checks or all(c.vacuous for c in checks):
+        if seams:
+            return VERIFIED, "at the seam: the outputs are constant over all rows, so they prove nothing"
+        return NOT_VERIFIED, "the outputs are constant over all rows, and there is no scaled tensor to compare"
+    return VERIFIED, "the seam and every output agree" if seams else "every output agrees"
+
+
+def _golden(feeds: Sequence[Feed], expected: Sequence[Answers], checks: Sequence[OutputCheck]) -> Golden | None:
+    for wanted in ("a batch of 3", "in distribution"):
+        for feed, answer in zip(feeds, expected, strict=True):
+            if feed.label != wanted or isinstance(answer, Failure):
+                continue
+            simple = {n: v for n, v in answer.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub"}
+            values = [*feed.raw.values(), *simple.values()]
+            small = simple and sum(v.size for v in values) <= GOLDEN_VALUES
+            if small and all(v.dtype.kind in "fiub" and np.isfinite(v).all() for v in values):
+                return Golden(feed.raw, simple, {c.name: c.tolerance for c in checks})
+    return None

@@ -1,0 +1,60 @@
+"""Every graph, node and tensor of a model, nested ones and those of functions included; iterative, so depth is data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import onnx
+
+Nodes = Iterable[onnx.NodeProto]
+
+
+class Body(NamedTuple):
+    """A run of nodes: a graph, or the body of a local function; and how deep it lies."""
+
+    graph: onnx.GraphProto | onnx.FunctionProto
+    depth: int
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs in a node's attributes (If, Loop, Scan, ...)."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def bodies(model: onnx.ModelProto) -> Iterator[Body]:
+    """Every graph and function body of the model."""
+    waiting = [Body(model.graph, 0), *(Body(f, 0) for f in model.functions)]
+    waiting += [Body(g, 0) for t in model.training_info for g in (t.initialization, t.algorithm)]
+    while waiting:
+        body = waiting.pop()
+        yield body
+        waiting += [Body(g, body.depth + 1) for node in body.graph.node if node.attribute for g in subgraphs(node)]
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that the model holds: initializers, sparse ones, attributes, everywhere."""
+    for graph, _ in bodies(model):
+        if isinstance(graph, onnx.GraphProto):
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        else:
+            yield from _attributes(graph.attribute_proto)
+        for node in graph.node:
+            yield from _attributes(node.attribute)
+
+
+def _attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in (
+            *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
+            *attribute.sparse_tensors,
+        ):
+            yield from (sparse.values, sparse.indices)

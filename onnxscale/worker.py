@@ -1,0 +1,186 @@
+"""The child process in which everything native happens: onnxruntime, and onnx's full checker.
+
+A hundred bytes of model can kill either (SIGSEGV, SIGABRT), and nothing in Python can catch that; so they run here, under
+limits of time and memory, and their death is an answer like any other. One child serves one command.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+GIB = 1 << 30
+
+
+class Died(Exception):
+    """The child was killed, by a signal, by its limits, or because it took too long."""
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """A model for onnxruntime. content: its bytes, or the path of its file. folder: where its external data lie."""
+
+    content: bytes | str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """onnxruntime (or the checker) said no. The first line of what it said."""
+
+    message: str
+
+
+Answers = dict[str, Any] | Failure
+Feeds = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A running child. Every method raises Died when the child dies."""
+
+    process: BaseProcess
+    pipe: Connection
+    seconds: float
+
+    def run(self, model: Runnable, feeds: Sequence[Feeds], *, optimized: bool = True) -> list[Answers] | Failure:
+        """The outputs by name for each feed, or why there are none; a Failure for a model that cannot be loaded."""
+        return self._ask("run", model, list(feeds), optimized)  # type: ignore[no-any-return]
+
+    def check(self, model: bytes) -> Failure | None:
+        """onnx's full checker with shape inference; None where it finds nothing."""
+        return self._ask("check", model)  # type: ignore[no-any-return]
+
+    def versions(self) -> dict[str, str]:
+        """Of what runs in the child."""
+        return self._ask("versions")  # type: ignore[no-any-return]
+
+    def _ask(self, *request: object) -> Any:
+        try:
+            self.pipe.send(request)
+            if not self.pipe.poll(self.seconds):
+                raise Died(f"onnxruntime did not answer within {self.seconds:.0f} s (--time-limit)")
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(5)
+            raise Died(_cause(self.process.exitcode)) from None
+
+
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in [s.value for s in signal.Signals] else f"signal {-code}"
+        hint = " (out of the memory it was allowed?)" if name == "SIGKILL" else ""
+        return f"onnxruntime was killed by {name}{hint}"
+    return f"the process that runs onnxruntime ended with exit code {code}"
+
+
+@contextmanager
+def started(size: int = 0, seconds: float = 300) -> Iterator[Worker]:
+    """A child for models of up to `size` bytes, ended when the block is left. seconds: for each request."""
+    method = "fork" if sys.platform == "linux" else "spawn"
+    context = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, 4 * GIB + 6 * size, int(seconds) + 60), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Worker(process, ours, seconds)
+    finally:
+        ours.close()
+        process.kill()
+        process.join()
+
+
+def _limit(memory: int, seconds: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    for what, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds * 4)):
+        with suppress(ValueError, OSError):  # a lower limit is in force already
+            resource.setrlimit(what, (value, value))
+
+
+def _serve(pipe: Connection, memory: int, seconds: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit(memory, seconds)
+    loaded: dict[tuple[Runnable, bool], Any] = {}
+
+    def run(model: Runnable, feeds: Sequence[Feeds], optimized: bool) -> list[Answers]:
+        if (model, optimized) not in loaded:
+            loaded.clear()  # two sessions never sit in memory together
+            loaded[model, optimized] = _session(model, optimized)
+        return _run(loaded[model, optimized], feeds)
+
+    jobs = {"run": run, "check": _check, "versions": _versions}
+    while True:
+        try:
+            name, *arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = jobs[name](*arguments)
+        except Exception as error:  # noqa: BLE001  whatever a native library raises is an answer
+            answer = Failure(_first_line(error))
+        pipe.send(answer)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:400] if lines else ''}"
+
+
+def _session(model: Runnable, optimized: bool) -> Any:
+    import onnxruntime as ort
+
+    ort.set_default_logger_severity(4)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    large = (
+        len(model.content) > 1 << 24
+        if isinstance(model.content, bytes)
+        else Path(model.content).stat().st_size > 1 << 24
+    )
+    options.intra_op_num_threads = 0 if large else 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if model.folder and isinstance(model.content, bytes):
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", model.folder)
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, feeds: Sequence[Feeds]) -> list[Answers]:
+    names = [o.name for o in session.get_outputs()]
+    answers: list[Answers] = []
+    for feed in feeds:
+        try:
+            answers.append(dict(zip(names, session.run(None, dict(feed)), strict=True)))
+        except Exception as error:  # noqa: BLE001  a model may refuse a row, and that is its answer
+            answers.append(Failure(_first_line(error)))
+    return answers
+
+
+def _check(model: bytes) -> Failure | None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # noqa: BLE001  the checker raises several types, and each is its finding
+        return Failure(_first_line(error))
+    return None
+
+
+def _versions() -> dict[str, str]:
+    import onnxruntime
+
+    return {"onnxruntime": onnxruntime.__version__}
