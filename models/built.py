@@ -64,6 +64,14 @@ def only_used_domains(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def in_order(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Opset imports by domain: skl2onnx takes them from a set, so their order changes from run to run."""
+    imports = sorted(model.opset_import, key=lambda o: o.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    return model
+
+
 def with_ir(model: onnx.ModelProto, ir: int) -> onnx.ModelProto:
     """The same model under another ir version; the set has several."""
     model.ir_version = ir

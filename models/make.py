@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 if __package__ in (None, ""):  # run as a file: `models` is found beside the tests, where -m would have found it
     sys.path.insert(0, str(HERE.parent))
 
-from models.built import Array, Built, wide  # noqa: E402
+from models.built import Array, Built, in_order, wide  # noqa: E402
 from models.statfiles import as_json, floats, npz  # noqa: E402
 
 DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -48,7 +48,7 @@ def write(built: Built, root: Path) -> dict[str, Any]:
     folder = root / built.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    onnx.save(built.model, folder / "model.onnx")
+    onnx.save(in_order(built.model), folder / "model.onnx")
     files = {**built.stats, "rows.npz": npz(**built.rows), "expected.npz": npz(**built.expected)}
     if built.target:
         files[built.target[0]] = built.target[1]

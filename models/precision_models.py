@@ -144,7 +144,7 @@ def cancer_quantized() -> Built:
 
 
 def digits_external() -> Built:
-    """The first layer's weights, 96 kB, lie in weights.bin beside the model."""
+    """The weights of both layers, 114 kB, lie in weights.bin beside the model; biases stay in it."""
     x, y = load_digits(return_X_y=True)
     s = StandardScaler().fit(x)
     manual_seed(0)

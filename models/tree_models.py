@@ -84,11 +84,21 @@ def diabetes_boosting() -> Built:
 
 
 def diabetes_tree() -> Built:
-    """A single deep tree: one wrong branch is a whole wrong answer, not a small difference."""
+    """A single deep tree: one wrong branch is a whole wrong answer, not a small difference.
+
+    Fitted on every third row of columns with many equal values, so that some of the others lie on a threshold. Of
+    those, all on which a scaler in float32 takes the other branch are among the rows.
+    """
     x, y = load_diabetes(return_X_y=True, scaled=False)
     s = StandardScaler().fit(x)
-    fitted = DecisionTreeRegressor(max_depth=9, random_state=0).fit(s.transform(x), y)
-    rows = some(x, 64)
+    fitted = DecisionTreeRegressor(max_depth=9, random_state=0).fit(s.transform(x)[::3], y[::3])
+    x32, scale, mean = x.astype(np.float32), s.scale_.astype(np.float32), s.mean_.astype(np.float32)
+    right = fitted.predict(s.transform(wide(x32)))
+    divided = fitted.predict((x32 - mean) / scale) != right
+    multiplied = fitted.predict(x32 * (1 / s.scale_).astype(np.float32) - (mean / scale)) != right
+    if not divided.any() or not multiplied.any():
+        raise ValueError("no row of diabetes_tree tells float32 from float64: it has lost its use")
+    rows = np.concatenate([some(x, 48), x32[divided | multiplied]])
     return Built(
         "diabetes_tree",
         export(fitted, "diabetes_tree", 10, 9, ml=1),
@@ -97,7 +107,7 @@ def diabetes_tree() -> Built:
         {"variable": make_pipeline(s, fitted).predict(wide(rows)).reshape(-1, 1)},
         {"stats.json": st.as_json(st.mean_std(s))},
         1e-6,
-        "one tree of depth 9 on columns with many equal values",
+        f"one tree of depth 9; the last {len(rows) - 48} rows take another branch when scaled in float32",
         exact=True,
         dumps={"scaler.joblib": s},
     )

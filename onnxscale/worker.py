@@ -7,6 +7,7 @@ limits of time and memory, and their death is an answer like any other. One chil
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +112,9 @@ def _limit(memory: int, seconds: int) -> None:
 
 def _serve(pipe: Connection, memory: int, seconds: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what native code prints is no data of ours
+        os.dup2(nowhere, stream)
     _limit(memory, seconds)
     loaded: dict[tuple[Runnable, bool], Any] = {}
 

@@ -46,7 +46,8 @@ class Real:
 
     package: a key of PACKAGES, or "onnx", "onnxruntime". file: the end of its path. shapes: input -> a shape on which
     it runs. values: inputs that are not drawn at random. scaled: the inputs on which a scaler makes sense; none means
-    that a bake must be refused. channels: axis and width of the features of each scaled input.
+    that a bake must be refused; the value is axis and width of its features. constant: no output depends on the input
+    (weights are made by ConstantOfShape), so that only the seam can be verified.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Real:
     shapes: Shapes
     scaled: Mapping[str, tuple[int, int]]
     values: Mapping[str, Array] = field(default_factory=dict)
+    constant: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -120,7 +122,7 @@ ROWS: tuple[Real, ...] = (
     ),
     Real("magika", "magika", "standard_v3_3/model.onnx", {}, {}, {"bytes": IDS}),
     *(
-        Real(f"light-{n}", "onnx", f"light_{n}.onnx", shapes, {next(iter(shapes)): (1, 3)})
+        Real(f"light-{n}", "onnx", f"light_{n}.onnx", shapes, {next(iter(shapes)): (1, 3)}, constant=True)
         for shapes, several in (
             (LIGHT, ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "squeezenet", "vgg19")),
             (LIGHT_GPU, ("resnet50", "shufflenet", "zfnet512")),

@@ -20,16 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, numpy_helper
+from onnx import AttributeProto
+from onnx.numpy_helper import from_array, to_array
 
 from onnxscale.folding import thresholds as th
 from onnxscale.folding.base import Refusal
 from onnxscale.step import Array
 from onnxscale.transform import Transform
+from onnxscale.wire import header
 
 Load = Callable[[onnx.TensorProto], Array]  # the values of a tensor; a caller with a lazily opened file passes its own
 Columns = dict[str, Array]
@@ -38,6 +39,7 @@ LEAF = 255
 _CODES = {**{name: code for code, name in enumerate(MODES)}, b"LEAF": LEAF}
 _NAMES = np.array([*MODES, *[b""] * (LEAF - len(MODES)), b"LEAF"], dtype=object)
 _TRACKS, _TRUE, _FALSE = "nodes_missing_value_tracks_true", "nodes_truenodeids", "nodes_falsenodeids"
+_FLOATS = AttributeProto.DESCRIPTOR.fields_by_name["floats"].number
 _TRUE_LEAF, _FALSE_LEAF = "nodes_trueleafs", "nodes_falseleafs"
 OPERATORS = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 
@@ -59,13 +61,7 @@ class _Nodes:
 
 
 def rewrite(
-    node: onnx.NodeProto,
-    transform: Transform,
-    index: Array,
-    dtype: np.dtype[Any],
-    *,
-    opset: int = 3,
-    load: Load = numpy_helper.to_array,
+    node: onnx.NodeProto, transform: Transform, index: Array, dtype: th.Kind, *, opset: int = 3, load: Load = to_array
 ) -> onnx.NodeProto | Refusal:
     """The ensemble that takes on raw rows of `dtype` the decisions this one takes on cast(transform(float64(row))).
 
@@ -82,7 +78,9 @@ def rewrite(
         return Refusal(f"the trees read column {int(nodes.feature.max())} of an input of {len(index)} columns")
     feature = index[nodes.feature]
     touched = (nodes.mode != LEAF) & (feature >= 0) & ~_bare(nodes)
-    if touched.any() and opset < 3 and dtype == np.float64:
+    if not touched.any():
+        return _with(node, {}, {})
+    if opset < 3 and dtype == np.float64:
         return Refusal(f"float64 thresholds need ai.onnx.ml 3, the model imports {opset}")
     mode, value, track = nodes.mode.copy(), nodes.value.astype(dtype), nodes.track.copy()
     columns: Columns = {"nodes_modes": mode, nodes.values: value, _TRACKS: track}
@@ -103,10 +101,10 @@ def rewrite(
         if isinstance(doubled, Refusal):
             return doubled
         columns = doubled
-    return _with(node, nodes, columns)
+    return _with(node, columns, {"nodes_modes": nodes.mode, _TRACKS: nodes.track, nodes.values: nodes.value})
 
 
-def thresholds_of(node: onnx.NodeProto, load: Load = numpy_helper.to_array) -> tuple[Array, Array] | Refusal:
+def thresholds_of(node: onnx.NodeProto, load: Load = to_array) -> tuple[Array, Array] | Refusal:
     """Column and threshold (float64) of every split, members of sets included: where a decision can turn."""
     nodes = _read(node, load)
     if isinstance(nodes, Refusal):
@@ -114,12 +112,11 @@ def thresholds_of(node: onnx.NodeProto, load: Load = numpy_helper.to_array) -> t
     plain = (nodes.mode != LEAF) & (nodes.mode != th.MEMBER) & ~_bare(nodes)
     values = nodes.column("membership_values").astype(np.float64)
     owner = _owners(nodes, values)
-    inside = owner >= 0
-    columns = np.concatenate([nodes.feature[plain], nodes.feature[owner[inside]]])
-    return columns, np.concatenate([nodes.value[plain].astype(np.float64), values[inside]])
+    columns = np.append(nodes.feature[plain], nodes.feature[owner[owner >= 0]])
+    return columns, np.append(nodes.value[plain].astype(np.float64), values[owner >= 0])
 
 
-def column(attribute: AttributeProto | None, load: Load = numpy_helper.to_array) -> Array:
+def column(attribute: AttributeProto | None, load: Load = to_array) -> Array:
     """The numbers of an attribute, as numpy has them; none for an attribute that is not there."""
     if attribute is None:
         return np.zeros(0, dtype=np.int64)
@@ -137,16 +134,17 @@ def _read(node: onnx.NodeProto, load: Load) -> _Nodes | Refusal:
     feature = column(attributes.get("nodes_featureids"))
     if node.op_type == "TreeEnsemble":
         values, mode = "nodes_splits", column(attributes.get("nodes_modes"), load).astype(np.uint8)
-        unknown = [f"{code}" for code in np.unique(mode[mode > th.MEMBER])]
+        if (mode > th.MEMBER).any():
+            return Refusal(f"unknown mode of a tree node: {int(mode.max())}")
     else:
         values = "nodes_values_as_tensor" if "nodes_values_as_tensor" in attributes else "nodes_values"
         names = attributes["nodes_modes"].strings if "nodes_modes" in attributes else ()
-        unknown = [f"{name!r}" for name in set(names) - set(_CODES)]
-        mode = np.fromiter((_CODES.get(name, LEAF) for name in names), np.uint8, len(names))
-    if unknown:
-        return Refusal(f"unknown mode of a tree node: {unknown[0]}")
+        try:
+            mode = np.fromiter(map(_CODES.__getitem__, names), np.uint8, len(names))
+        except KeyError as error:
+            return Refusal(f"unknown mode of a tree node: {error}")
     value, track = column(attributes.get(values), load), column(attributes.get(_TRACKS)) == 1
-    track = np.concatenate([track, np.zeros(max(0, len(feature) - len(track)), dtype=np.bool_)])
+    track = np.append(track, np.zeros(max(0, len(feature) - len(track)), dtype=np.bool_))
     if not len(feature) == len(mode) == len(value) == len(track):
         return Refusal(f"nodes_featureids has {len(feature)} values, nodes_modes {len(mode)}, {values} {len(value)}")
     return _Nodes(attributes, values, feature, mode, value, track, load)
@@ -172,15 +170,15 @@ def _members(nodes: _Nodes, member: Array, feature: Array, track: Array, transfo
     values = nodes.column("membership_values").astype(nodes.value.dtype)
     owner = _owners(nodes, values)
     at = np.flatnonzero((owner >= 0) & member[owner])
-    equal = np.full(at.size, th.EQ, dtype=np.uint8)
-    made = th.raw(th.Splits(feature[owner[at]], equal, values[at], nodes.track[owner[at]], values[at]), transform)
+    equal, of = np.full(at.size, th.EQ, dtype=np.uint8), owner[at]
+    made = th.raw(th.Splits(feature[of], equal, values[at], nodes.track[of], values[at]), transform)
     if isinstance(made, Refusal):
         return made
     if (made.mode != th.EQ).any():
         return Refusal("a member of a set (BRANCH_MEMBER) is the image of no raw float, or of several")
     values[at] = made.value
     track[member] = False
-    np.logical_or.at(track, owner[at], made.track)
+    np.logical_or.at(track, of, made.track)
     return values
 
 
@@ -198,8 +196,7 @@ def _double(node: onnx.NodeProto, nodes: _Nodes, columns: Columns, rows: Array, 
         shared = np.where(within, every[_FALSE_LEAF][rows], every[_TRUE_LEAF][rows])
         if not shared.all():
             return Refusal("an equality split whose value comes from several raw floats would copy a whole subtree")
-        new = total + np.arange(len(rows))
-        place = np.full(len(rows), total)
+        new, place = total + np.arange(len(rows)), np.full(len(rows), total)
     else:
         tree = every["nodes_treeids"]
         _, inverse = np.unique(tree, return_inverse=True)
@@ -225,17 +222,17 @@ def _double(node: onnx.NodeProto, nodes: _Nodes, columns: Columns, rows: Array, 
     }
 
 
-def _with(node: onnx.NodeProto, nodes: _Nodes, columns: Columns) -> onnx.NodeProto:
-    """A copy of the node with these columns in place of its own; one that did not change stays byte for byte."""
+def _with(node: onnx.NodeProto, columns: Columns, same: Columns) -> onnx.NodeProto:
+    """A copy of the node with these columns in place of its own; one that is as in `same` stays byte for byte."""
     new = onnx.NodeProto()
     new.CopyFrom(node)
     made = {a.name: a for a in new.attribute}
-    same = {"nodes_modes": nodes.mode, _TRACKS: nodes.track, nodes.values: nodes.value}
     for name, values in columns.items():
         if name in same and values.dtype == same[name].dtype and np.array_equal(values, same[name]):
             continue
-        attribute = made[name] if name in made else new.attribute.add(name=name, type=AttributeProto.INTS)
-        if name == "nodes_modes" and attribute.type == AttributeProto.STRINGS:
+        kind = AttributeProto.FLOATS if values.dtype.kind == "f" else AttributeProto.INTS
+        attribute = made[name] if name in made else new.attribute.add(name=name, type=kind)
+        if attribute.type == AttributeProto.STRINGS:
             attribute.ClearField("strings")
             attribute.strings.extend(_NAMES[values].tolist())
         else:
@@ -248,10 +245,56 @@ def _fill(attribute: AttributeProto, values: Array) -> None:
     if attribute.type == AttributeProto.FLOATS and values.dtype == np.float64:
         attribute.CopyFrom(AttributeProto(name=f"{attribute.name}_as_tensor", type=AttributeProto.TENSOR))
     if attribute.type == AttributeProto.TENSOR:
-        attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name or attribute.name))
+        attribute.t.CopyFrom(from_array(values, attribute.t.name or attribute.name))
     elif attribute.type == AttributeProto.FLOATS:
         attribute.ClearField("floats")
-        attribute.floats.extend(values.tolist())
+        attribute.MergeFromString(
+            header(_FLOATS, values.size * 4) + values.astype("<f4").tobytes()
+        )  # packed: read as is
     else:
         attribute.ClearField("ints")
         attribute.ints.extend(values.astype(np.int64).tolist())
+
+
+def rescale_leaves(
+    node: onnx.NodeProto, scale: Array, shift: Array, load: Load = to_array
+) -> tuple[onnx.NodeProto, Array] | Refusal:
+    """The ensemble that answers scale * answer + shift (one value, or one per target), and per target an error bound.
+
+    The bound is on the difference from that affine in float64: the rounding of each new weight, the sums of both nodes
+    in any order (Higham 2002, (4.4)), and the float32 of a Regressor's answer.
+    """
+    given, five = {a.name: a for a in node.attribute}, node.op_type == "TreeEnsemble"
+    name, ids = ("leaf_weights", "leaf_targetids") if five else ("target_weights", "target_ids")
+    name, based = (f"{n}_as_tensor" if f"{n}_as_tensor" in given else n for n in (name, "base_values"))
+    if name not in given:
+        return Refusal(f"{node.op_type} has no leaves that a target scaler could scale")
+    asked = [given.get(n, AttributeProto(i=d, s=b"")) for n, d in (("aggregate_function", 1), ("post_transform", 0))]
+    aggregate, after = (a.s.decode() or a.i for a in asked)
+    aggregate = {"0": "AVERAGE", "1": "SUM", "2": "MIN", "3": "MAX"}.get(str(aggregate), str(aggregate))
+    if after not in (0, "NONE"):
+        return Refusal(f"post_transform {after} comes between the leaves and the scaler")
+    old, target, targets = column(given[name], load), column(given[ids]), max(1, given["n_targets"].i)
+    base = column(given[based], load) if based in given else np.zeros(targets)
+    scale, shift = (np.broadcast_to(np.asarray(v, dtype=np.float64), (targets,)) for v in (scale, shift))
+    if aggregate in ("MIN", "MAX") and (scale < 0).any():
+        return Refusal(f"a negative scale turns {aggregate} into its opposite")
+    if base.size != targets or (five and targets > 1 and shift.any()):
+        return Refusal(f"a shift for {targets} targets has no place: there are {base.size} base values, or none at all")
+    trees = len(column(given["tree_roots"])) if five else len(np.unique(column(given["nodes_treeids"])))
+    count = trees if aggregate == "SUM" else 1
+    weights, bases = old.astype(np.float64) * scale[target], base.astype(np.float64) * scale + shift
+    if five:  # it has no base values: every tree votes once, so each leaf takes its part of the shift
+        weights, bases = weights + shift / count, np.zeros(targets)
+    with np.errstate(over="ignore"):
+        columns = {name: weights.astype(old.dtype)} | ({} if five else {based: bases.astype(old.dtype)})
+    if not all(np.isfinite(v).all() for v in columns.values()):
+        return Refusal(f"the scaled leaves do not fit into {old.dtype.name}")
+    before, now = np.zeros(targets), np.zeros(targets)
+    np.maximum.at(before, target, np.abs(old.astype(np.float64)))
+    np.maximum.at(now, target, np.abs(weights))
+    size = np.abs(scale) * (before * count + np.abs(base)) + now * count + np.abs(bases)
+    unit = (trees + 3) * np.finfo(old.dtype).eps / 2 + np.finfo(np.float32).eps / 2
+    return _with(node, columns, {} if based in given else {based: np.zeros(targets, dtype=old.dtype)}), size * unit + (
+        trees + 3
+    ) * np.finfo(old.dtype).tiny
