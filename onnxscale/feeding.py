@@ -18,10 +18,11 @@ from onnxscale.planning import Placement
 from onnxscale.samples import Family, Range
 from onnxscale.step import Array
 
-SIZES = (8, 32, 64, 5, 1, 224, 3, 512, 16)
+SIZES = (8, 32, 64, 5, 1, 224, 3, 512, 576, 16, 160, 16000)
 INTEGERS = (1, 0, 16000)
 ELEMENTS = 200_000
-MOST_ROWS, MOST_RUNS = 512, 24
+MOST_ROWS, MOST_RUNS, TRIES = 512, 24, 96
+ANYTHING = ("", "?", "None", "unk", "-1")  # names that exporters give to dimensions they know nothing of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +36,12 @@ class Feed:
 
 @dataclass(frozen=True)
 class Shape:
-    """One way to fill the open dimensions. sizes: symbol -> size. integer: the value of integer inputs."""
+    """One way to fill the open dimensions. sizes: symbol -> size. integer: the value of integer inputs.
+    rows: how many rows a feed must have, None where that is free."""
 
     sizes: Mapping[str, int]
     integer: int
+    rows: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,9 @@ class Feeder:
         """The name of an open dimension, None for one of known size."""
         assert spec.shape is not None
         d = spec.shape[i]
-        return None if isinstance(d, int) else (d or ("batch" if i == 0 else f"{spec.name}[{i}]"))
+        if isinstance(d, int):
+            return None
+        return d if d and d not in ANYTHING else "batch" if i == 0 else f"{spec.name}[{i}]"
 
     def batches(self) -> set[str]:
         """Symbols of the dimensions that count rows."""
@@ -81,9 +86,23 @@ class Feeder:
             s for spec in self.inputs if spec.shape for i in range(len(spec.shape)) if (s := self.symbol(spec, i))
         }
         open_ = sorted(symbols - self.batches() - set(self._feature_sizes()))
+        ours = {
+            s
+            for spec in self.inputs
+            if spec.shape and spec.name in self.placed
+            for i in range(len(spec.shape))
+            if (s := self.symbol(spec, i))
+        }
+        states = [s for s in open_ if s not in ours]  # dimensions of the other inputs may count rows without saying so
         integers = INTEGERS if any(s.dtype.startswith(("int", "uint")) for s in self.inputs) else INTEGERS[:1]
-        for size, integer in product(SIZES if open_ else SIZES[:1], integers):
-            yield Shape({**dict.fromkeys(open_, size), **self._feature_sizes()}, integer)
+        fixed = self.fixed_batch()
+        for rows, size, integer in product(
+            (2, 1) if fixed is None else (fixed,), SIZES if open_ else SIZES[:1], integers
+        ):
+            only = rows if fixed is not None or rows == 1 else None
+            for others in (size, rows) if states and size != rows else (size,):
+                sizes = {**dict.fromkeys(open_, size), **dict.fromkeys(states, others), **self._feature_sizes()}
+                yield Shape(sizes, integer, rows if others != size else only)
 
     def _feature_sizes(self) -> dict[str, int]:
         sizes = {}
@@ -159,12 +178,16 @@ def _known(proto: onnx.ModelProto) -> tuple[list[str], list[int]]:
 
 
 def feeds(
-    f: Feeder, shape: Shape, rng: np.random.Generator, thresholds: Mapping[str, Sequence[tuple[int, float]]]
+    f: Feeder,
+    shape: Shape,
+    rng: np.random.Generator,
+    thresholds: Mapping[str, Sequence[tuple[int, float]]],
+    most: int = MOST_ROWS,
 ) -> list[Feed]:
-    """Every family of rows as feeds of a size that the model takes."""
+    """Every family of rows as feeds of a size that the model takes. most: rows of a family, for a slow model."""
     per_row = max(1, sum(int(np.prod(f.dims(s, shape))) for s in f.inputs if s.name in f.placed))
-    fixed = f.fixed_batch()
-    count = int(np.clip(ELEMENTS // per_row, 4, MOST_ROWS if fixed is None else MOST_RUNS))
+    fixed = shape.rows
+    count = int(np.clip(ELEMENTS // per_row, 4, min(most, MOST_ROWS if fixed is None else MOST_RUNS)))
     by_label: dict[str, dict[str, Family]] = {}
     for name, p in f.placed.items():
         del p
@@ -174,7 +197,7 @@ def feeds(
     for label, named in by_label.items():
         rows = max(len(x.rows) for x in named.values())
         limit = max(4, 4 * ELEMENTS // per_row)
-        rows = min(rows, limit if fixed is None else MOST_RUNS * fixed)
+        rows = min(rows, 4 * most if most > MOST_RUNS else max(most, 2), limit if fixed is None else MOST_RUNS * fixed)
         raw = {name: _laid_out(f, name, x, shape, rows, rng) for name, x in named.items()}
         ordinary = all(x.ordinary for x in named.values())
         made += _cut(f, label, raw, rows, fixed, shape, rng, ordinary)
@@ -183,7 +206,7 @@ def feeds(
             n: Family("in distribution", x.center + x.width * rng.standard_normal((3, *x.center.shape)))
             for n, x in f.ranges.items()
         }
-        for rows in (0, 1, 3, min(257, max(5, ELEMENTS // per_row))):
+        for rows in (0, 1, 3, min(257, max(5, min(4 * most, ELEMENTS // per_row)))):
             raw = {n: _laid_out(f, n, x, shape, rows, rng) for n, x in base.items()}
             made.append(f.feed(f"a batch of {rows}", rows, raw, shape, rng))
     return made
@@ -221,7 +244,7 @@ def find_shapes(f: Feeder, runs: Callable[[Feed], bool], rng: np.random.Generato
     """The first few ways to fill the open dimensions on which the original model runs; [] where none does."""
     found: list[Shape] = []
     for tried, shape in enumerate(f.shapes(), 1):
-        rows = f.fixed_batch() or 2
+        rows = shape.rows or 2
         base = {
             n: Family("in distribution", x.center + x.width * rng.standard_normal((rows, *x.center.shape)))
             for n, x in f.ranges.items()
@@ -229,6 +252,6 @@ def find_shapes(f: Feeder, runs: Callable[[Feed], bool], rng: np.random.Generato
         raw = {n: _laid_out(f, n, x, shape, rows, rng) for n, x in base.items()}
         if runs(f.feed("trial", rows, raw, shape, rng)):
             found.append(shape)
-        if len(found) >= most or tried >= 32 or (found and tried >= 8):
+        if len(found) >= most or tried >= TRIES or (found and (found[0].rows != shape.rows or tried >= 12)):
             break
     return found

@@ -125,6 +125,8 @@ class Operator:
     affine(step): the step as `Affine`, or None. inverse(step): the steps that undo it on its image, or None.
     slope(step): per feature +1 or -1 where the step is monotone (0 where it is constant), or None where it is not.
     prose(step): the step in words. shape(step): the shape of the features it is made for.
+    width(step): the number of features after the step where it changes it, else None.
+    ulps: how far `nodes` may be from `evaluate`, in units in the last place of the arithmetic; 0 means bit-equal.
     """
 
     evaluate: Callable[[Array, Step, Place], Array]
@@ -136,3 +138,5 @@ class Operator:
     shape: Callable[[Step], tuple[int, ...]] = lambda step: np.broadcast_shapes(*(v.shape for v in step.operands))
     elementwise: bool = True
     continuous: bool = True
+    width: Callable[[Step], int | None] = lambda step: None
+    ulps: float = 0.0

@@ -7,6 +7,7 @@ told, and why. The tolerance is measured on the same model: how far the original
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ import onnx
 from onnxscale import external, feeding, graph, seam, tensors, walk
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, OutputCheck, SeamCheck, is_numbers
 from onnxscale.feeding import Feed
+from onnxscale.folding.base import Refusal
 from onnxscale.judging import judge
 from onnxscale.modelfile import ModelFile
 from onnxscale.planning import Placement, Plan
@@ -24,6 +26,7 @@ from onnxscale.step import Array
 from onnxscale.worker import Answers, Died, Failure, Runnable, Worker, started
 
 GOLDEN_VALUES = 4096
+PATIENCE, RUNS, FAMILIES = 15.0, 5, 8  # seconds for all rows of a slow model, and how often each row is run
 TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 
 
@@ -96,9 +99,12 @@ def _verify(
     if isinstance(loads, Failure):
         return _not_verified(f"onnxruntime cannot load the original model: {loads.message}", seed, versions), None
     failures: list[str] = []
+    seconds: list[float] = []
 
     def runs(feed: Feed) -> bool:
+        start = time.perf_counter()
         answer = worker.run(first, [_scaled(feed, placements)])
+        seconds.append((time.perf_counter() - start) / max(len(v) if v.ndim else 1 for v in feed.raw.values()))
         bad = answer if isinstance(answer, Failure) else next((a for a in answer if isinstance(a, Failure)), None)
         if bad is not None:
             failures.append(bad.message)
@@ -110,11 +116,13 @@ def _verify(
         reason = f"the original model ran on none of the shapes tried ({why}); give it rows with --data"
         return _not_verified(reason, seed, versions), None
     near = _thresholds(original, placements)
-    feeds = [
-        f
-        for i, shape in enumerate(shapes)
-        for f in (feeding.feeds(feeder, shape, rng, near) if i == 0 else _fewer(feeder, shape, rng))
-    ]
+    most = (
+        int(np.clip(PATIENCE / (RUNS * FAMILIES * max(min(seconds), 1e-9)), 2, feeding.MOST_ROWS))
+        if seconds
+        else feeding.MOST_ROWS
+    )
+    feeds = [f for shape in shapes[:1] for f in feeding.feeds(feeder, shape, rng, near, most)]
+    feeds += [f for shape in shapes[1:] for f in _fewer(feeder, shape, rng, most)]
     feeds += _own_rows(data, feeder)
     empty = [f for f in feeds if any(v.size == 0 for v in f.raw.values())]
     feeds = [f for f in feeds if f not in empty]
@@ -150,11 +158,11 @@ def _empty(
     return (f"output {wrong[0]!r} has another shape on {feed.label!r}", []) if wrong else ("", [])
 
 
-def _fewer(feeder: feeding.Feeder, shape: feeding.Shape, rng: np.random.Generator) -> list[Feed]:
+def _fewer(feeder: feeding.Feeder, shape: feeding.Shape, rng: np.random.Generator, most: int) -> list[Feed]:
     """On a further shape, the rows in distribution only."""
     return [
         replace(f, label=f"{f.label}, other sizes")
-        for f in feeding.feeds(feeder, shape, rng, {})
+        for f in feeding.feeds(feeder, shape, rng, {}, min(most, 16))
         if f.label == "in distribution"
     ]
 
@@ -211,7 +219,10 @@ def _thresholds(original: ModelFile, placements: Sequence[Placement]) -> dict[st
                 continue
             from onnxscale.folding import trees
 
-            features, values = trees.thresholds_of(reader.node)
+            decided = trees.thresholds_of(reader.node)
+            if isinstance(decided, Refusal):
+                continue
+            features, values = decided
             width = p.transform.shape[-1] if p.transform.shape else 0
             for feature, value in zip(features.tolist(), values.tolist(), strict=True):
                 if not width or feature < width:

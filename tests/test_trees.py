@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -13,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxscale.folding import thresholds as th
 from onnxscale.folding import trees
 from onnxscale.folding.base import Refusal
+from onnxscale.scalers import SKLEARN
 from onnxscale.step import Operator, Step
 from onnxscale.steps import OPERATORS
 from onnxscale.transform import Transform
@@ -152,9 +155,11 @@ def grow(rng: np.random.Generator, modes: list[str], splits, trees_count: int, d
     return out
 
 
-def ensemble(op: str, nodes: dict[str, list], dtype: str, tracks: bool = True, **more) -> onnx.NodeProto:
+def ensemble(
+    op: str, nodes: dict[str, list], dtype: str, tracks: bool = True, votes: int = 1, **more
+) -> onnx.NodeProto:
     """The columns as a TreeEnsembleRegressor or -Classifier; every leaf has a weight of its own."""
-    leaves = [i for i, mode in enumerate(nodes["modes"]) if mode == "LEAF"]
+    leaves = [i for i, mode in enumerate(nodes["modes"]) if mode == "LEAF" for _ in range(votes)]
     group = "class" if op.endswith("Classifier") else "target"
     weights = np.arange(1, len(leaves) + 1) * 0.37
     attributes = {f"nodes_{key}": nodes[key] for key in ("treeids", "nodeids", "featureids", "modes")}
@@ -269,12 +274,12 @@ def _row(function, slope=lambda step: np.ones(()), **more):
 
 STRANGE = {
     "Fill": _row(lambda x, c: np.where(np.isnan(x), c, x)),
-    "Log": _row(lambda x: np.log(x)),
+    "Log": _row(np.log),
     "Table": _row(lambda x: np.interp(x, [-2.0, -1.0, 0.5, 3.0], [-5.0, 0.0, 0.0, 5.2]), shape=lambda step: (WIDTH,)),
     "Square": _row(lambda x: x * x),
     "Sign": _row(lambda x: np.copysign(1.0, x)),
     "Row": _row(lambda x: x / np.abs(x).sum(), elementwise=False),
-    "Wave": _row(lambda x: np.sin(x), slope=lambda step: None),
+    "Wave": _row(np.sin, slope=lambda step: None),
     "Nothing": _row(lambda x: x * np.nan),
 }
 
@@ -329,7 +334,7 @@ STANDARD = Transform((step("Sub", np.array([3.0, 5.0, 7.0])), step("Div", np.arr
         ({}, {"index": np.array([0, 1, 5])}, "the trees read feature 5 of a scaler for 3 features"),
         ({}, {"dtype": np.dtype(np.float64), "opset": 1}, "float64 thresholds need ai.onnx.ml 3, the model imports 1"),
         ({"values": [np.nan] * 99}, {}, "a threshold is NaN"),
-        ({"modes": ["BRANCH_ODD"] * 99}, {}, "unknown mode of a tree node: b'BRANCH_ODD'"),
+        ({"modes": ["BRANCH_ODD", *["LEAF"] * 99]}, {}, "unknown mode of a tree node: b'BRANCH_ODD'"),
         ({"featureids": [0]}, {}, "nodes_featureids has 1 values, nodes_modes"),
     ],
 )
@@ -366,19 +371,21 @@ def test_float64_rows_turn_a_list_of_float_thresholds_into_a_tensor():
     assert "nodes_values" not in {a.name for a in folded.attribute}
 
 
-@pytest.mark.parametrize("members", [[1.0, 4.0, 9.0], list(range(40))])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sets_fold_where_each_member_comes_from_one_raw_float(members, dtype):
+def test_sets_fold_where_each_member_comes_from_one_raw_float(dtype):
     rng = np.random.default_rng(5)
     nodes = grow(rng, ["BRANCH_MEMBER"], (np.zeros(5, int), np.zeros(5)), 2, 2)
-    exact = Transform((step("Sub", np.float64(-2.0)), step("Mul", np.float64(0.5))))
+    exact = Transform((step("Mul", np.float64(2.0)),))
     inner = [i for i, m in enumerate(nodes["modes"]) if m != "LEAF"]
     nodes["modes"] = [m if m == "LEAF" or i == inner[0] else "BRANCH_LEQ" for i, m in enumerate(nodes["modes"])]
-    node = ensemble5(nodes, dtype, {inner[0]: np.array(members)})
-    x = np.concatenate([np.arange(-5.0, 90.0), [np.nan, np.inf, 0.25]]).astype(dtype)[:, None]
+    node = ensemble5(nodes, dtype, {inner[0]: np.array([2.0, 4.0, 9.0])})
+    x = np.concatenate([np.arange(-5.0, 45.0, 0.5), [np.nan, np.inf, 0.25]]).astype(dtype)[:, None]
     folded = trees.rewrite(node, exact, np.zeros(1, int), np.dtype(dtype))
     wanted = answers(node, scaled(exact, np.zeros(1, int), x), 5, FLOAT[dtype])
     assert same(answers(folded, x, 5, FLOAT[dtype]), wanted)
+    big = ensemble5(nodes, dtype, {inner[0]: np.arange(1.0, 41.0)})
+    refusal = trees.rewrite(big, exact, np.zeros(1, int), np.dtype(dtype))
+    assert refusal.reason.startswith("a set (BRANCH_MEMBER) of more than 30 members")
     wide = trees.rewrite(node, random_transform("cast16", rng), np.zeros(1, int), np.dtype(dtype))
     assert wide == Refusal("a member of a set (BRANCH_MEMBER) is the image of no raw float, or of several")
 
@@ -399,7 +406,7 @@ def test_a_target_scaler_goes_into_the_leaves_within_its_bound(aggregate, five, 
         name = "base_values_as_tensor" if dtype == "float64" else "base_values"
         base = numpy_helper.from_array(np.array([0.5, -2.0]), "b") if dtype == "float64" else [0.5, -2.0]
         more = {name: base} if rng.random() < 0.5 else {}
-        node = ensemble("TreeEnsembleRegressor", nodes, dtype, aggregate_function=aggregate, **more)
+        node = ensemble("TreeEnsembleRegressor", nodes, dtype, votes=2, aggregate_function=aggregate, **more)
     made, bound = trees.rescale_leaves(node, scale, shift)
     x = rng.normal(size=(50, 1)).astype(dtype)
     ml, output = (5, FLOAT[dtype]) if five else (3, TensorProto.FLOAT)
@@ -422,9 +429,185 @@ def test_target_scalers_that_leaves_cannot_take_are_refused():
             -2.0,
             "a negative scale turns MIN",
         ),
-        (ensemble("TreeEnsembleRegressor", nodes, "float32"), 1e39, "the scaled leaves do not fit into float32"),
+        (ensemble("TreeEnsembleRegressor", nodes, "float32"), 2.0, "a shift of 2 targets needs as many base values"),
+        (
+            ensemble("TreeEnsembleRegressor", nodes, "float32", votes=2),
+            1e39,
+            "the scaled leaves do not fit into float32",
+        ),
     ]
     for node, scale, reason in cases:
         refusal = trees.rescale_leaves(node, scale, 1.0)
         assert isinstance(refusal, Refusal)
         assert refusal.reason.startswith(reason)
+
+
+FEATURES = 8
+SIZES = np.array([3, 10, 50, 100, 1000, 5, 20, 1e5])
+CENTRES = np.array([0, 100, -50, 1e4, 1e6, 3, 0, 1e7])
+
+
+def _raw(rng, rows: int) -> np.ndarray:
+    """Integer rows and others, all of them float32 values."""
+    x = rng.normal(size=(rows, FEATURES)) * SIZES + CENTRES
+    x[::2] = np.rint(x[::2])
+    return x.astype(np.float32)
+
+
+def _skl(model, x, y):
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+
+    model.fit(x, y)
+    options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
+    shape, opset = [("x", FloatTensorType([None, FEATURES]))], {"": 17, ML: 3}
+    return convert_sklearn(model, initial_types=shape, target_opset=opset, options=options)
+
+
+def _sklearn(name: str, predict: str = "predict", output: int = 0, **options):
+    def make(x, y):
+        from sklearn import ensemble as forests
+
+        model = getattr(forests, name)(random_state=0, **options)
+        made = _skl(model, x, (y > np.median(y)).astype(int) if predict == "predict_proba" else y)
+        return made, getattr(model, predict), output
+
+    return make
+
+
+def _xgboost(x, y):
+    from onnxmltools import convert_xgboost
+    from onnxmltools.convert.common.data_types import FloatTensorType
+    from xgboost import XGBRegressor
+
+    model = XGBRegressor(n_estimators=20, max_depth=6, random_state=0, n_jobs=1).fit(x, y)
+    return convert_xgboost(model, initial_types=[("x", FloatTensorType([None, FEATURES]))]), model.predict, 0
+
+
+def _lightgbm(x, y):
+    """LightGBM compares float64 with float64 thresholds, which its converter rounds to float32: they are put back here,
+    into a model with float64 input."""
+    from lightgbm import LGBMRegressor
+    from onnxmltools import convert_lightgbm
+    from onnxmltools.convert.common.data_types import DoubleTensorType
+
+    model = LGBMRegressor(n_estimators=20, random_state=0, n_jobs=1, verbose=-1).fit(x, y)
+    made = convert_lightgbm(model, initial_types=[("x", DoubleTensorType([None, FEATURES]))])
+    rows = model.booster_.trees_to_dataframe()[["tree_index", "split_feature", "threshold"]].dropna()
+    rows = [(tree, int(name.split("_")[1]), float(t)) for tree, name, t in rows.itertuples(index=False)]
+    exact = {(tree, feature, np.float32(t).item()): t for tree, feature, t in rows}
+    node = made.graph.node[0]
+    at = {a.name: trees.column(a) for a in node.attribute if a.name.startswith("nodes_") and a.name != "nodes_modes"}
+    keys = zip(at["nodes_treeids"].tolist(), at["nodes_featureids"].tolist(), at["nodes_values"].tolist(), strict=True)
+    values = np.array([exact.get(key, key[2]) for key in keys])
+    assert (values != at["nodes_values"]).sum() > 0.9 * len(rows)
+    old = next(a for a in node.attribute if a.name == "nodes_values")
+    old.CopyFrom(helper.make_attribute("nodes_values_as_tensor", numpy_helper.from_array(values, "values")))
+    for entry in made.opset_import:
+        entry.version = 3 if entry.domain == ML else 17
+    return made, model.predict, 0
+
+
+def _catboost(x, y):
+    from catboost import CatBoostRegressor
+
+    model = CatBoostRegressor(
+        iterations=20, depth=6, random_seed=0, verbose=0, thread_count=1, allow_writing_files=False
+    )
+    model.fit(x, y)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_model(f"{folder}/model.onnx", format="onnx")
+        return onnx.load(f"{folder}/model.onnx"), model.predict, 0
+
+
+MADE = {
+    "RandomForestRegressor": _sklearn("RandomForestRegressor", n_estimators=15, max_depth=9),
+    "RandomForestClassifier": _sklearn("RandomForestClassifier", "predict_proba", 1, n_estimators=15, max_depth=9),
+    "ExtraTreesRegressor": _sklearn("ExtraTreesRegressor", n_estimators=15, max_depth=9),
+    "GradientBoostingRegressor": _sklearn("GradientBoostingRegressor", n_estimators=30),
+    "GradientBoostingClassifier": _sklearn("GradientBoostingClassifier", "predict_proba", 1, n_estimators=20),
+    "IsolationForest": _sklearn("IsolationForest", "decision_function", 1, n_estimators=10),
+    "XGBoost": _xgboost,
+    "LightGBM": _lightgbm,
+    "CatBoost": _catboost,
+}
+
+
+NEEDS = {"XGBoost": ("xgboost", "onnxmltools"), "LightGBM": ("lightgbm", "onnxmltools"), "CatBoost": ("catboost",)}
+
+
+def _fold_all(
+    model: onnx.ModelProto, transform: Transform, dtype: np.dtype
+) -> tuple[onnx.ModelProto, list[onnx.NodeProto]]:
+    """Every ensemble of the model folded; one behind a Gather of columns (IsolationForest) by those columns."""
+    folded, made = onnx.ModelProto(), []
+    folded.CopyFrom(model)
+    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    gathers = {n.output[0]: constants[n.input[1]] for n in model.graph.node if n.op_type == "Gather"}
+    for node in folded.graph.node:
+        if node.op_type in trees.OPERATORS:
+            columns = gathers.get(node.input[0], np.arange(FEATURES))
+            new = trees.rewrite(node, transform, np.ravel(columns), dtype, opset=3)
+            assert isinstance(new, onnx.NodeProto), new
+            node.CopyFrom(new)
+            made.append((new, np.ravel(columns)))
+    assert made
+    return folded, made
+
+
+def _run(model: onnx.ModelProto, x: np.ndarray, output: int) -> np.ndarray:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    runner = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return runner.run(None, {runner.get_inputs()[0].name: x})[output]
+
+
+def _compare(name: str, scaler, rows: int) -> tuple[int, float]:
+    """Rows that the folded model answers otherwise than the framework's pipeline, and the worst difference."""
+    rng = np.random.default_rng(7)
+    train = _raw(rng, 4000).astype(np.float64)
+    y = np.sin(train[:, 0]) + train[:, 1] / 10 + train[:, 3] / 100 * (train[:, 4] > 1e6) + rng.normal(size=4000) / 10
+    scaler.fit(train)
+    transform = SKLEARN[type(scaler).__name__].from_sklearn(vars(scaler)).transform()
+    model, predict, output = MADE[name](scaler.transform(train), y)
+    dtype = np.dtype(
+        np.float64 if model.graph.input[0].type.tensor_type.elem_type == TensorProto.DOUBLE else np.float32
+    )
+    folded, made = _fold_all(model, transform, dtype)
+    x = _raw(rng, rows)
+    for node, index in made:  # on the thresholds, and up to two floats beside them
+        columns, values = trees.thresholds_of(node)
+        beside = neighbours(values.astype(np.float32), np.dtype(np.float32))
+        at, column = rng.integers(0, rows, beside.size), np.tile(index[columns], 6)
+        x[at[np.isfinite(beside)], column[np.isfinite(beside)]] = beside[np.isfinite(beside)]
+    ours = _run(folded, x.astype(dtype), output)
+    as_fed = scaler.transform(x.astype(np.float64)).astype(dtype)
+    assert ours.tobytes() == _run(model, as_fed, output).tobytes()
+    theirs = np.asarray(predict(scaler.transform(x.astype(np.float64))), dtype=np.float64).reshape(ours.shape)
+    difference = np.abs(ours - theirs).reshape(rows, -1).max(axis=1) / max(1.0, float(np.abs(theirs).max()))
+    return int((difference > 1e-5).sum()), float(difference.max())
+
+
+def _scaler(kind: str):
+    from sklearn import preprocessing
+
+    return preprocessing.MinMaxScaler(clip=True) if kind == "clip" else getattr(preprocessing, kind)()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["StandardScaler", "clip"])
+@pytest.mark.parametrize("name", sorted(MADE))
+def test_a_folded_model_takes_the_decisions_of_the_framework_s_own_pipeline(name, kind):
+    for module in NEEDS.get(name, ()):
+        pytest.importorskip(module)
+    assert _compare(name, _scaler(kind), 20_000)[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler", "clip"])
+@pytest.mark.parametrize("name", sorted(MADE))
+def test_a_million_rows_of_each_framework(name, kind):
+    for module in NEEDS.get(name, ()):
+        pytest.importorskip(module)
+    assert _compare(name, _scaler(kind), 1_000_000)[0] == 0

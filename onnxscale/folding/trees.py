@@ -166,7 +166,10 @@ def _owners(nodes: _Nodes, values: Array) -> Array:
 
 
 def _members(nodes: _Nodes, member: Array, feature: Array, track: Array, transform: Transform) -> Array | Refusal:
-    """membership_values for raw input: each member must come from one raw float. Writes the members' tracks."""
+    """membership_values for raw input: each member must come from one raw float. Writes the members' tracks.
+
+    onnxruntime asks for equality only while a set has at most 30 members from 0 to 30; beyond, it truncates the input.
+    """
     values = nodes.column("membership_values").astype(nodes.value.dtype)
     owner = _owners(nodes, values)
     at = np.flatnonzero((owner >= 0) & member[owner])
@@ -176,6 +179,8 @@ def _members(nodes: _Nodes, member: Array, feature: Array, track: Array, transfo
         return made
     if (made.mode != th.EQ).any():
         return Refusal("a member of a set (BRANCH_MEMBER) is the image of no raw float, or of several")
+    if np.bincount(of).max() > 30 or any(((v < 0) | (v > 30)).any() for v in (values[at], made.value)):
+        return Refusal("a set (BRANCH_MEMBER) of more than 30 members, or of others than 0 to 30, truncates its input")
     values[at] = made.value
     track[member] = False
     np.logical_or.at(track, of, made.track)
@@ -256,6 +261,13 @@ def _fill(attribute: AttributeProto, values: Array) -> None:
         attribute.ints.extend(values.astype(np.int64).tolist())
 
 
+def _all_vote(given: dict[str, AttributeProto], targets: int) -> bool:
+    """onnxruntime gives a target that no leaf of a row votes for 0, without its base value."""
+    votes = np.stack([column(given[f"target_{part}"]) for part in ("treeids", "nodeids", "ids")])
+    leaves = sum(mode == b"LEAF" for mode in given["nodes_modes"].strings)
+    return np.unique(votes, axis=1).shape[1] == leaves * targets
+
+
 def rescale_leaves(
     node: onnx.NodeProto, scale: Array, shift: Array, load: Load = to_array
 ) -> tuple[onnx.NodeProto, Array] | Refusal:
@@ -279,8 +291,10 @@ def rescale_leaves(
     scale, shift = (np.broadcast_to(np.asarray(v, dtype=np.float64), (targets,)) for v in (scale, shift))
     if aggregate in ("MIN", "MAX") and (scale < 0).any():
         return Refusal(f"a negative scale turns {aggregate} into its opposite")
-    if base.size != targets or (five and targets > 1 and shift.any()):
-        return Refusal(f"a shift for {targets} targets has no place: there are {base.size} base values, or none at all")
+    if base.size != targets or (targets > 1 and shift.any() and (five or not _all_vote(given, targets))):
+        return Refusal(
+            f"a shift of {targets} targets needs as many base values, and every leaf to vote for every target"
+        )
     trees = len(column(given["tree_roots"])) if five else len(np.unique(column(given["nodes_treeids"])))
     count = trees if aggregate == "SUM" else 1
     weights, bases = old.astype(np.float64) * scale[target], base.astype(np.float64) * scale + shift

@@ -79,7 +79,8 @@ def _seam(s: SeamCheck) -> str:
 
 def _output(o: OutputCheck) -> list[str]:
     if o.vacuous:
-        return [f"  output {o.name!r}: the same on all {o.rows} rows, which proves nothing"]
+        why = f"its own noise is {o.noise:.2g} of its largest value" if o.noise else f"the same on all {o.rows} rows"
+        return [f"  output {o.name!r}: {why}, which proves nothing"]
     if o.kind == "exact":
         same = f"{o.rows - o.differing - o.unstable} of {o.rows} rows equal"
         more = f", {o.unstable} where the original itself wavers" if o.unstable else ""

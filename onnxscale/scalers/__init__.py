@@ -8,14 +8,23 @@ from collections.abc import Mapping
 from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers.affine import Affine
 from onnxscale.scalers.base import Scaler
+from onnxscale.scalers.binarizer import Binarizer
+from onnxscale.scalers.function import Function
 from onnxscale.scalers.image import Image
+from onnxscale.scalers.imputer import Imputer
+from onnxscale.scalers.kbins import KBins
 from onnxscale.scalers.maxabs import MaxAbs
 from onnxscale.scalers.minmax import MinMax
+from onnxscale.scalers.normalizer import Normalizer
+from onnxscale.scalers.power import Power
+from onnxscale.scalers.quantile import Quantile
 from onnxscale.scalers.robust import Robust
 from onnxscale.scalers.standard import Standard
 from onnxscale.scalers.steps import Steps
 
-ROWS: tuple[type[Scaler], ...] = (Standard, MinMax, MaxAbs, Robust, Image, Affine, Steps)
+ROWS: tuple[type[Scaler], ...] = (
+    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Affine, Steps,
+)  # fmt: skip
 KINDS: dict[str, type[Scaler]] = {row.kind: row for row in ROWS}
 SKLEARN: dict[str, type[Scaler]] = {row.sklearn: row for row in ROWS if row.sklearn}
 

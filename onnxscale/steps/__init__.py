@@ -5,8 +5,22 @@ from __future__ import annotations
 from onnxscale.step import Operator
 from onnxscale.steps.arithmetic import ARITHMETIC
 from onnxscale.steps.cast import CAST
+from onnxscale.steps.columns import COLUMNS
+from onnxscale.steps.discrete import DISCRETE
+from onnxscale.steps.elementary import ELEMENTARY
+from onnxscale.steps.impute import IMPUTE
+from onnxscale.steps.power import POWER
+from onnxscale.steps.quantile import QUANTILE
+from onnxscale.steps.rownorm import ROWNORM
 
 OPERATORS: dict[str, Operator] = {
     **ARITHMETIC,
     "Cast": CAST,
+    **POWER,
+    **QUANTILE,
+    **ROWNORM,
+    **ELEMENTARY,
+    **DISCRETE,
+    "Impute": IMPUTE,
+    **COLUMNS,
 }
