@@ -104,11 +104,11 @@ def undo(model: ModelFile, edited: Edited) -> list[object]:
     return pieces.to_json(pieces.inverted(edited.pieces, len(model.data), model.read))
 
 
-def finish(edited: Edited, record: Mapping[str, object]) -> Pieces:
-    """The pieces of the baked file: the edited model, and the record as its last field."""
+def entry(record: Mapping[str, object]) -> bytes:
+    """The record as the last field of the file: after the pieces of the edited model, which its undo list speaks of."""
     text = json.dumps(record, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    entry = onnx.StringStringEntryProto(key=KEY, value=text).SerializeToString(deterministic=True)
-    return [*edited.pieces, header(_METADATA, len(entry)) + entry]
+    content = onnx.StringStringEntryProto(key=KEY, value=text).SerializeToString(deterministic=True)
+    return header(_METADATA, len(content)) + content
 
 
 def unbake(model: ModelFile) -> Pieces:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class ModelFile:
         if self.descriptor is not None and _stamp(self.descriptor) != self.stamp:
             raise ModelError(f"{self.path}: the file changed while it was read")
 
-    def bytes_of(self, pieces: list[Piece]) -> bytes:
+    def bytes_of(self, pieces: Iterable[Piece]) -> bytes:
         """The file that the pieces make, in memory."""
         return b"".join(self.read(*p) if isinstance(p, Copy) else p for p in pieces)
 

@@ -6,8 +6,9 @@ statistics -> plan -> edit -> verify -> record -> save
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from onnxscale.baking import Edited
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, relative, same
 from onnxscale.errors import ModelError, OutputError
 from onnxscale.modelfile import ModelFile
-from onnxscale.pieces import Pieces
+from onnxscale.pieces import Piece
 from onnxscale.planning import Options, Placement, Plan
 from onnxscale.recognition import Leading
 from onnxscale.statistics import Reading, Statistics
@@ -61,22 +62,20 @@ class Baked:
     edited: Edited
     comparison: Comparison | None = None
     golden: Golden | None = None
-    _made: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """What goes into the model's metadata."""
-        if "record" not in self._made:
-            self._made["record"] = record.make(self.original, self.plan, self.edited, self.comparison, self.golden)
-        return self._made["record"]  # type: ignore[no-any-return]
+    def record(self, sha256: str | None = None) -> Mapping[str, Any]:
+        """What goes into the model's metadata. sha256: of the original, where the caller knows it."""
+        known = sha256 or self.original.sha256()
+        return record.make(self.original, self.plan, self.edited, self.comparison, self.golden, known)
 
-    @property
-    def pieces(self) -> Pieces:
-        return baking.finish(self.edited, self.record)
+    def pieces(self, sha256: Callable[[], str] | None = None) -> Iterator[Piece]:
+        """The pieces of the baked file; sha256 of the original is asked for when all but the record is written."""
+        yield from self.edited.pieces
+        yield baking.entry(self.record(sha256() if sha256 else None))
 
     def to_bytes(self) -> bytes:
         """The baked model as the bytes of an ONNX file."""
-        return self.original.bytes_of(self.pieces)
+        return self.original.bytes_of(self.pieces())
 
     def to_proto(self) -> onnx.ModelProto:
         return onnx.ModelProto.FromString(self.to_bytes())
@@ -87,7 +86,7 @@ class Baked:
             self.edited.proto, self.original, self.original.bytes_of(self.edited.pieces), self.edited.seams
         )
         comparison, golden = verifying.verify(self.original, subject, self.plan, data=data, seed=seed, seconds=seconds)
-        return replace(self, comparison=comparison, golden=golden, _made={})
+        return replace(self, comparison=comparison, golden=golden)
 
     def check_output(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Raises OutputError where it can be seen beforehand that `save` would."""
@@ -108,7 +107,9 @@ class Baked:
         self.original.unchanged()
         made = _carry_data(self.original, out)
         try:
-            saving.save(self.original, self.pieces, out, replace=force)
+            with ThreadPoolExecutor(1) as hashing:  # the original is hashed while it is copied
+                digest = hashing.submit(self.original.sha256)
+                saving.save(self.original, self.pieces(digest.result), out, replace=force)
         except BaseException:
             for data in made:
                 data.unlink(missing_ok=True)

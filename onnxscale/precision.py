@@ -23,6 +23,7 @@ from onnxscale.steps import OPERATORS
 from onnxscale.transform import Transform
 
 PRECISIONS = ("exact", "split", "single")
+FACTORS = ("Mul", "Div")
 UNIT = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
@@ -31,7 +32,10 @@ def lowered(transform: Transform, precision: str) -> Transform:
     if precision == "exact":
         return transform
     if precision == "single":
-        return Transform(tuple(Step(s.op, tuple(_single(v) for v in s.operands), s.options) for s in transform.steps))
+        single = (
+            Step(s.op, tuple(_single(v, s.op in FACTORS) for v in s.operands), s.options) for s in transform.steps
+        )
+        return Transform(tuple(single))
     steps: list[Step] = []
     for is_affine, run in groupby(transform.steps, key=lambda s: OPERATORS[s.op].affine(s) is not None):
         part = Transform(tuple(run))
@@ -50,18 +54,21 @@ def _pairs(run: Transform) -> list[Step]:
         divisor = np.broadcast_to(1.0, zero.shape)
         for step in run.steps:
             divisor = divisor * step.operands[0] if step.op == "Div" else divisor
-        spread = [Step("Div", (_single(divisor),))] if (divisor != 1).any() else []
+        spread = [Step("Div", (_single(divisor, True),))] if (divisor != 1).any() else []
     else:
-        spread = [Step("Mul", (_single(affine.scale),))] if (affine.scale != 1).any() else []
+        spread = [Step("Mul", (_single(affine.scale, True),))] if (affine.scale != 1).any() else []
     rest = _single(np.where(flat, affine.shift, 0.0))
     shifts = [Step("Sub", (v,)) for v in (high, low) if v.any()]
     return shifts + spread + ([Step("Add", (rest,))] if rest.any() else [])
 
 
-def _single(values: Array) -> Array:
-    with np.errstate(over="ignore"):
+def _single(values: Array, factor: bool = False) -> Array:
+    """Rounded to float32. Too large is refused; so is a factor too small, where a shift may become 0."""
+    with np.errstate(over="ignore", under="ignore"):
         rounded = values.astype(np.float32).astype(np.float64)
-    lost = (np.isinf(rounded) & np.isfinite(values)) | ((rounded == 0) & (values != 0) & (np.abs(values) < 1e-45))
+    lost = np.isinf(rounded) & np.isfinite(values)
+    if factor:
+        lost |= (rounded == 0) & (values != 0)
     if lost.any():
         raise PlanError(
             f"a constant of the scaler, {float(np.asarray(values)[lost].ravel()[0]):.3g}, does not fit into float32; "

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxscale import baking
+from onnxscale import baking, recognition
 from onnxscale.baking import Edited
 from onnxscale.comparing import Comparison
 from onnxscale.errors import ModelError
@@ -28,22 +28,25 @@ def version() -> str:
 
 
 def make(
-    model: ModelFile, plan: Plan, edited: Edited, comparison: Comparison | None, golden: Golden | None
+    model: ModelFile, plan: Plan, edited: Edited, comparison: Comparison | None, golden: Golden | None, sha256: str
 ) -> dict[str, Any]:
-    """The record of one bake. comparison: what verification found, None where it was left out."""
+    """The record of one bake. comparison: what verification found, None where it was left out. sha256: of the model."""
     record: dict[str, Any] = {
         "format": FORMAT,
         "tool": {"name": "onnxscale", "version": version()},
         "scalers": [_scaler(p, edited.seams.get((p.role, p.spec.name))) for p in plan.placements],
-        "original": {"sha256": model.sha256(), "size": len(model.data)},
+        "original": {"sha256": sha256, "size": len(model.data)},
         "undo": baking.undo(model, edited),
     }
+    before = recognition.recorded(model)
+    if before is not None:
+        earlier = {k: v for k, v in before.items() if k not in ("undo", "earlier")}
+        record["earlier"] = [earlier, *before.get("earlier", [])]
     if comparison is not None:
         record["verification"] = {
             "verdict": comparison.verdict,
             "reason": comparison.reason,
             "seed": comparison.seed,
-            "rows": comparison.rows,
             "versions": dict(comparison.versions),
         }
     if golden is not None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from onnxscale.folding import linear
 from onnxscale.folding.base import Change, Refusal, Site
-from onnxscale.folding.dense import _along
+from onnxscale.folding.dense import along
 from onnxscale.step import Array
 
 
@@ -36,8 +36,8 @@ def _conv(site: Site, transposed: bool) -> Change | Refusal:
     weights = site.operand(1)
     if weights is None or isinstance(weights, Refusal):
         return weights or Refusal("a convolution without a kernel")
-    along = _along(site, 1)
-    if isinstance(along, Refusal):
+    lying = along(site, 1)
+    if isinstance(lying, Refusal):
         return Refusal("the scaler changes from position to position, the kernel does not")
     group = int(site.attributes.get("group", 1))
     taps = math.prod(weights.shape[2:])
@@ -48,11 +48,10 @@ def _conv(site: Site, transposed: bool) -> Change | Refusal:
     else:
         split, lie, axes = (group, weights.shape[0] // group, weights.shape[1], taps), (group, 1, -1, 1), (2, 3)
     channels = weights.shape[0] if transposed else weights.shape[1] * group
-    affine, reach = along
+    affine, reach = lying
     if affine.scale.size not in (1, channels):
         return Refusal(f"{affine.scale.size} features for {channels} channels")
-    widened = [np.broadcast_to(v, channels) for v in (affine.scale, affine.shift, reach.z, reach.ax, reach.err, reach.x)]
-    spread = linear.place(type(affine)(*widened[:2]), type(reach)(*widened[2:]), lie)
+    spread = linear.place(*linear.widened(affine, reach, channels), lie)
     made = linear.fold(weights.reshape(split), *spread, axes)
     if isinstance(made, Refusal):
         return made

@@ -27,12 +27,12 @@ def gemm(site: Site) -> Change | Refusal:
     weights = site.operand(1)
     if weights is None or isinstance(weights, Refusal):
         return weights or Refusal("a Gemm without weights")
-    along = _along(site, 0 if said.get("transA") else 1)
-    if isinstance(along, Refusal):
-        return along
+    lying = along(site, 0 if said.get("transA") else 1)
+    if isinstance(lying, Refusal):
+        return lying
     k = 1 if said.get("transB") else 0
     shape = (1, -1) if k else (-1, 1)
-    made = linear.fold(weights, *linear.place(*along, shape), (k,), alpha)
+    made = linear.fold(weights, *linear.place(*lying, shape), (k,), alpha)
     if isinstance(made, Refusal):
         return made
     moved = made.moved.reshape(-1)
@@ -59,14 +59,14 @@ def matmul(site: Site) -> Change | Refusal:
     if weights is None or isinstance(weights, Refusal):
         return weights or Refusal("a MatMul without weights")
     rank = site.carried.index.ndim
-    along = _along(site, rank - 1 if left or rank == 1 else rank - 2)
-    if isinstance(along, Refusal):
-        return along
+    lying = along(site, rank - 1 if left or rank == 1 else rank - 2)
+    if isinstance(lying, Refusal):
+        return lying
     if weights.ndim == 0:
         return Refusal("weights without dimensions")
     k = weights.ndim - 1 if not left or weights.ndim == 1 else weights.ndim - 2
     shape = tuple(-1 if i == k else 1 for i in range(weights.ndim))
-    made = linear.fold(weights, *linear.place(*along, shape), (k,))
+    made = linear.fold(weights, *linear.place(*lying, shape), (k,))
     if isinstance(made, Refusal):
         return made
     flat = weights.ndim == 1 or rank == 1 or (left and weights.ndim == 2)
@@ -133,7 +133,7 @@ def einsum(site: Site) -> Change | Refusal:
     return added(site, made, moved, {1 - site.port: made.weights}, weights.dtype)
 
 
-def _along(site: Site, axis: int) -> tuple[Affine, linear.Reach] | Refusal:
+def along(site: Site, axis: int) -> tuple[Affine, linear.Reach] | Refusal:
     """affine and reach as vectors along one axis of the carried tensor."""
     parts = [
         vector(v, axis)

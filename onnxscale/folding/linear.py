@@ -38,6 +38,12 @@ def place(affine: Affine, reach: Reach, shape: tuple[int, ...]) -> tuple[Affine,
     return Affine(scale, shift), Reach(*(v.reshape(shape) for v in (reach.z, reach.ax, reach.err, reach.x)))
 
 
+def widened(affine: Affine, reach: Reach, size: int) -> tuple[Affine, Reach]:
+    """Vectors of one value, or of `size`, as vectors of `size`."""
+    parts = [np.broadcast_to(v, size) for v in (affine.scale, affine.shift, reach.z, reach.ax, reach.err, reach.x)]
+    return Affine(*parts[:2]), Reach(*parts[2:])
+
+
 def fold(weights: Array, affine: Affine, reach: Reach, axes: tuple[int, ...], factor: float = 1.0) -> Folded | Refusal:
     """The folded weights. affine, reach: broadcast against `weights`. factor: a constant on the sum (Gemm's alpha)."""
     if weights.dtype.kind != "f":

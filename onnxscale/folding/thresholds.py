@@ -273,7 +273,7 @@ def _block(
     none, starts, stops = first_of > last_of, first_of == known.first, last_of == known.last
     if (joins & ~none & ~starts & ~stops).any():
         return Refusal("an equality split follows NaN that the scaler makes of numbers: it would need three nodes")
-    a = np.where(joins, np.where(starts & ~none, last_of + 1, known.first), first_of)
+    a = np.where(joins, np.where(starts, last_of + 1, known.first), first_of)
     b = np.where(joins, np.where(starts | none, known.last, first_of - 1), last_of)
     outside = joins | (mode == NEQ)
     a, b = np.where(known.sign > 0, a, -b), np.where(known.sign > 0, b, -a)

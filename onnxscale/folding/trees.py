@@ -9,9 +9,9 @@ for bit, for every raw float there is, infinities and NaN included. What one com
 preimage is several floats wide) takes a second node; the child that both need is the true child of one of them, because
 onnxruntime lays the false child next to its parent.
 
-Sources: ONNX ai.onnx.ml TreeEnsembleClassifier and -Regressor versions 1 to 5, TreeEnsemble version 5; onnxruntime's
-core/providers/cpu/ml/tree_ensemble_common.h and _attribute.h: input and threshold are compared in one type (float32 for
-float32 input, float64 for float64), NaN compares false (NEQ: true) and follows nodes_missing_value_tracks_true.
+Sources: ONNX ai.onnx.ml TreeEnsembleClassifier and -Regressor 1 to 5, TreeEnsemble 5; onnxruntime's tree_ensemble_common.h
+and tree_ensemble_attribute.h (core/providers/cpu/ml): thresholds are compared in the type of the input; NaN compares
+false (NEQ: true), or follows nodes_missing_value_tracks_true.
 
 rescale_leaves: scale * (sum or mean of leaves + base) + shift = sum or mean of (scale * leaf) + (scale * base + shift).
 """
@@ -39,14 +39,13 @@ LEAF = 255
 _CODES = {**{name: code for code, name in enumerate(MODES)}, b"LEAF": LEAF}
 _NAMES = np.array([*MODES, *[b""] * (LEAF - len(MODES)), b"LEAF"], dtype=object)
 _TRACKS, _TRUE, _FALSE = "nodes_missing_value_tracks_true", "nodes_truenodeids", "nodes_falsenodeids"
-_FLOATS = AttributeProto.DESCRIPTOR.fields_by_name["floats"].number
 _TRUE_LEAF, _FALSE_LEAF = "nodes_trueleafs", "nodes_falseleafs"
 OPERATORS = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 
 
 @dataclass(frozen=True)
 class _Nodes:
-    """An ensemble's attributes by name and its splits, one row per entry of nodes_*; values: the thresholds' name."""
+    """An ensemble's attributes by name and its splits, a row per entry of nodes_*. values: the thresholds' name."""
 
     attributes: dict[str, AttributeProto]
     values: str
@@ -96,12 +95,10 @@ def rewrite(
         return made
     mode[rows], value[rows], track[rows] = made.mode, made.value, made.track
     two = made.mode >= th.WITHIN
-    if two.any():
-        doubled = _double(node, nodes, columns, rows[two], made.upper[two])
-        if isinstance(doubled, Refusal):
-            return doubled
-        columns = doubled
-    return _with(node, columns, {"nodes_modes": nodes.mode, _TRACKS: nodes.track, nodes.values: nodes.value})
+    doubled = _double(node, nodes, columns, rows[two], made.upper[two]) if two.any() else columns
+    if isinstance(doubled, Refusal):
+        return doubled
+    return _with(node, doubled, {"nodes_modes": nodes.mode, _TRACKS: nodes.track, nodes.values: nodes.value})
 
 
 def thresholds_of(node: onnx.NodeProto, load: Load = to_array) -> tuple[Array, Array] | Refusal:
@@ -112,8 +109,8 @@ def thresholds_of(node: onnx.NodeProto, load: Load = to_array) -> tuple[Array, A
     plain = (nodes.mode != LEAF) & (nodes.mode != th.MEMBER) & ~_bare(nodes)
     values = nodes.column("membership_values").astype(np.float64)
     owner = _owners(nodes, values)
-    columns = np.append(nodes.feature[plain], nodes.feature[owner[owner >= 0]])
-    return columns, np.append(nodes.value[plain].astype(np.float64), values[owner >= 0])
+    features = np.append(nodes.feature[plain], nodes.feature[owner[owner >= 0]])
+    return features, np.append(nodes.value[plain], values[owner >= 0])
 
 
 def column(attribute: AttributeProto | None, load: Load = to_array) -> Array:
@@ -154,8 +151,8 @@ def _bare(nodes: _Nodes) -> Array:
     """Entries of a TreeEnsemble that stand for a tree of one leaf: both children are that leaf, nothing is asked."""
     if _TRUE_LEAF not in nodes.attributes:
         return np.zeros(len(nodes.mode), dtype=np.bool_)
-    leaves = (nodes.column(_TRUE_LEAF) != 0) & (nodes.column(_FALSE_LEAF) != 0)
-    return np.asarray(leaves & (nodes.column(_TRUE) == nodes.column(_FALSE)))
+    true, false, leaf, other = (nodes.column(name) for name in (_TRUE, _FALSE, _TRUE_LEAF, _FALSE_LEAF))
+    return np.asarray((true == false) & (leaf != 0) & (other != 0))
 
 
 def _owners(nodes: _Nodes, values: Array) -> Array:
@@ -215,20 +212,17 @@ def _double(node: onnx.NodeProto, nodes: _Nodes, columns: Columns, rows: Array, 
         new[order] = most[sorted_] + 1 + np.arange(len(rows)) - np.searchsorted(sorted_, sorted_)
     second = {name: values[rows].copy() for name, values in every.items()}
     second["nodes_modes"], second[nodes.values] = np.where(within, th.LEQ, th.GT).astype(np.uint8), upper
-    if not five:
-        second["nodes_nodeids"] = new
+    second |= {} if five else {"nodes_nodeids": new}
     every["nodes_modes"][rows], every[_TRACKS][rows] = th.LT, False
-    for true, false, self in ((_TRUE, _FALSE, new), (_TRUE_LEAF, _FALSE_LEAF, np.zeros_like(new))):
+    for true, false, self in ((_TRUE, _FALSE, new), (_TRUE_LEAF, _FALSE_LEAF, 0 * new)):
         if true in every:
             every[true][rows] = np.where(within, every[false][rows], every[true][rows])
             every[false][rows] = self
-    return {name: np.insert(values, place, second[name]) for name, values in every.items()} | {
-        name: values for name, values in columns.items() if not name.startswith("nodes_")
-    }
+    return columns | {name: np.insert(values, place, second[name]) for name, values in every.items()}
 
 
 def _with(node: onnx.NodeProto, columns: Columns, same: Columns) -> onnx.NodeProto:
-    """A copy of the node with these columns in place of its own; one that is as in `same` stays byte for byte."""
+    """A copy of the node with these columns for its own; one as in `same` stays. Floats in float64 become a tensor."""
     new = onnx.NodeProto()
     new.CopyFrom(node)
     made = {a.name: a for a in new.attribute}
@@ -236,36 +230,28 @@ def _with(node: onnx.NodeProto, columns: Columns, same: Columns) -> onnx.NodePro
         if name in same and values.dtype == same[name].dtype and np.array_equal(values, same[name]):
             continue
         kind = AttributeProto.FLOATS if values.dtype.kind == "f" else AttributeProto.INTS
-        attribute = made[name] if name in made else new.attribute.add(name=name, type=kind)
-        if attribute.type == AttributeProto.STRINGS:
-            attribute.ClearField("strings")
-            attribute.strings.extend(_NAMES[values].tolist())
-        else:
-            _fill(attribute, values)
+        old = made[name] if name in made else new.attribute.add(name=name, type=kind)
+        if old.type == AttributeProto.TENSOR:
+            old.t.CopyFrom(from_array(values, old.t.name or name))
+        elif old.type == AttributeProto.STRINGS:
+            old.CopyFrom(AttributeProto(name=name, type=old.type, strings=_NAMES[values].tolist()))
+        elif old.type == AttributeProto.INTS:
+            old.CopyFrom(AttributeProto(name=name, type=old.type, ints=values.astype(np.int64).tolist()))
+        elif values.dtype == np.float64:
+            tensor = f"{name}_as_tensor"
+            old.CopyFrom(AttributeProto(name=tensor, type=AttributeProto.TENSOR, t=from_array(values, tensor)))
+        else:  # packed: a parser reads it as it reads the list, many times faster
+            old.ClearField("floats")
+            old.MergeFromString(
+                header(AttributeProto.FLOATS_FIELD_NUMBER, values.size * 4) + values.astype("<f4").tobytes()
+            )
     return new
 
 
-def _fill(attribute: AttributeProto, values: Array) -> None:
-    """Puts the numbers into the attribute; float64 values turn a list of floats into its _as_tensor twin."""
-    if attribute.type == AttributeProto.FLOATS and values.dtype == np.float64:
-        attribute.CopyFrom(AttributeProto(name=f"{attribute.name}_as_tensor", type=AttributeProto.TENSOR))
-    if attribute.type == AttributeProto.TENSOR:
-        attribute.t.CopyFrom(from_array(values, attribute.t.name or attribute.name))
-    elif attribute.type == AttributeProto.FLOATS:
-        attribute.ClearField("floats")
-        attribute.MergeFromString(
-            header(_FLOATS, values.size * 4) + values.astype("<f4").tobytes()
-        )  # packed: read as is
-    else:
-        attribute.ClearField("ints")
-        attribute.ints.extend(values.astype(np.int64).tolist())
-
-
 def _all_vote(given: dict[str, AttributeProto], targets: int) -> bool:
-    """onnxruntime gives a target that no leaf of a row votes for 0, without its base value."""
-    votes = np.stack([column(given[f"target_{part}"]) for part in ("treeids", "nodeids", "ids")])
-    leaves = sum(mode == b"LEAF" for mode in given["nodes_modes"].strings)
-    return np.unique(votes, axis=1).shape[1] == leaves * targets
+    """Whether no row leaves a target without a vote: onnxruntime answers 0 for it, without its base value."""
+    votes = (given[f"target_{part}"].ints for part in ("treeids", "nodeids", "ids"))
+    return len(set(zip(*votes, strict=True))) == targets * list(given["nodes_modes"].strings).count(b"LEAF")
 
 
 def rescale_leaves(
@@ -273,42 +259,43 @@ def rescale_leaves(
 ) -> tuple[onnx.NodeProto, Array] | Refusal:
     """The ensemble that answers scale * answer + shift (one value, or one per target), and per target an error bound.
 
-    The bound is on the difference from that affine in float64: the rounding of each new weight, the sums of both nodes
-    in any order (Higham 2002, (4.4)), and the float32 of a Regressor's answer.
+    The bound, on the difference from that affine in float64: new weights rounded, the sums of both nodes in any order
+    (Higham 2002, (4.4)), a Regressor's answer in float32.
     """
     given, five = {a.name: a for a in node.attribute}, node.op_type == "TreeEnsemble"
     name, ids = ("leaf_weights", "leaf_targetids") if five else ("target_weights", "target_ids")
     name, based = (f"{n}_as_tensor" if f"{n}_as_tensor" in given else n for n in (name, "base_values"))
     if name not in given:
         return Refusal(f"{node.op_type} has no leaves that a target scaler could scale")
-    asked = [given.get(n, AttributeProto(i=d, s=b"")) for n, d in (("aggregate_function", 1), ("post_transform", 0))]
+    asked = (given.get(n, AttributeProto(i=d)) for n, d in (("aggregate_function", 1), ("post_transform", 0)))
     aggregate, after = (a.s.decode() or a.i for a in asked)
     aggregate = {"0": "AVERAGE", "1": "SUM", "2": "MIN", "3": "MAX"}.get(str(aggregate), str(aggregate))
     if after not in (0, "NONE"):
         return Refusal(f"post_transform {after} comes between the leaves and the scaler")
-    old, target, targets = column(given[name], load), column(given[ids]), max(1, given["n_targets"].i)
+    old, target, targets = (
+        column(given[name], load),
+        column(given[ids]),
+        max(1, given.get("n_targets", AttributeProto()).i),
+    )
     base = column(given[based], load) if based in given else np.zeros(targets)
     scale, shift = (np.broadcast_to(np.asarray(v, dtype=np.float64), (targets,)) for v in (scale, shift))
     if aggregate in ("MIN", "MAX") and (scale < 0).any():
         return Refusal(f"a negative scale turns {aggregate} into its opposite")
     if base.size != targets or (targets > 1 and shift.any() and (five or not _all_vote(given, targets))):
-        return Refusal(
-            f"a shift of {targets} targets needs as many base values, and every leaf to vote for every target"
-        )
+        return Refusal(f"a shift of {targets} targets needs as many base values, and leaves that vote for all of them")
     trees = len(column(given["tree_roots"])) if five else len(np.unique(column(given["nodes_treeids"])))
     count = trees if aggregate == "SUM" else 1
     weights, bases = old.astype(np.float64) * scale[target], base.astype(np.float64) * scale + shift
     if five:  # it has no base values: every tree votes once, so each leaf takes its part of the shift
-        weights, bases = weights + shift / count, np.zeros(targets)
+        weights, bases = weights + shift[target] / count, np.zeros(targets)
     with np.errstate(over="ignore"):
         columns = {name: weights.astype(old.dtype)} | ({} if five else {based: bases.astype(old.dtype)})
     if not all(np.isfinite(v).all() for v in columns.values()):
         return Refusal(f"the scaled leaves do not fit into {old.dtype.name}")
-    before, now = np.zeros(targets), np.zeros(targets)
-    np.maximum.at(before, target, np.abs(old.astype(np.float64)))
-    np.maximum.at(now, target, np.abs(weights))
-    size = np.abs(scale) * (before * count + np.abs(base)) + now * count + np.abs(bases)
-    unit = (trees + 3) * np.finfo(old.dtype).eps / 2 + np.finfo(np.float32).eps / 2
-    return _with(node, columns, {} if based in given else {based: np.zeros(targets, dtype=old.dtype)}), size * unit + (
-        trees + 3
-    ) * np.finfo(old.dtype).tiny
+    largest = np.zeros(targets), np.zeros(targets)
+    np.maximum.at(largest[0], target, np.abs(old.astype(np.float64)))
+    np.maximum.at(largest[1], target, np.abs(weights))
+    size = np.abs(scale) * (largest[0] * count + np.abs(base)) + largest[1] * count + np.abs(bases)
+    kind, single = np.finfo(old.dtype), float(np.finfo(np.float32).eps)
+    bound = size * ((trees + 3) * kind.eps + single) / 2 + (trees + 3) * kind.tiny
+    return _with(node, columns, {} if based in given else {based: np.zeros(targets, dtype=old.dtype)}), bound

@@ -128,7 +128,7 @@ def inspection(i: Inspection) -> str:
     lines.append(f"  original   sha256 {original.get('sha256')}, {original.get('size')} bytes")
     held = i.record.get("verification")
     lines.append(
-        f"  verified   {held['verdict']}: {held['reason']} ({held['rows']} rows)"
+        f"  verified   {held['verdict']}: {held['reason']}"
         if held
         else "  verified   no (--no-verify)"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from onnxscale.scalers.values import numbers
-from onnxscale.step import Array, Step, constant
+from onnxscale.step import Array, Step
 from onnxscale.transform import Transform
 
 
@@ -15,7 +15,7 @@ from onnxscale.transform import Transform
 class Binarizer:
     """threshold: above it is 1, at it and below it 0; shapes () or (F,), float64."""
 
-    threshold: Array = constant(0.0)  # noqa: RUF009  a read-only array
+    threshold: Array
     kind: ClassVar[str] = "binarizer"
     sklearn: ClassVar[str] = "Binarizer"
 

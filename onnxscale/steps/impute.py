@@ -27,9 +27,10 @@ def _nodes(build: Builder, x: str, step: Step) -> str:
     if nan.all():
         absent = is_nan(build, x)
     else:
-        absent = equals(build, x, np.where(nan, np.inf, missing))
+        absent = equals(build, x, missing)  # never true where m is NaN
         if nan.any():
-            absent = where(build, _flag(build, nan), is_nan(build, x), absent)
+            unknown = build.node("And", _flag(build, nan), is_nan(build, x))
+            absent = build.node("Or", absent, unknown)
     rest = x
     if indicator.any():
         rest = where(build, _flag(build, indicator != 0), scalar(build, 0.0), x)

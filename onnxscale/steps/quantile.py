@@ -126,10 +126,7 @@ def _inverse(x: Array, step: Step, place: Place) -> Array:
 
 def _inverse_nodes(build: Builder, x: str, step: Step) -> str:
     quantiles, references = step.operands
-    if _normal(step):
-        p = normal.distribution_nodes(build, x)
-    else:
-        p = clamp(build, x, 0.0, 1.0, "a quantile's inverse")
+    p = normal.distribution_nodes(build, x) if _normal(step) else clamp(build, x, 0.0, 1.0, "undoing a quantile")
     steps = build.tensor(np.append(references, 2.0).astype(build.dtype), "references")
     values = build.tensor(np.append(flat(quantiles), 0.0).astype(build.dtype), "quantiles")
     rank, _ = search(build, p, references, steps)

@@ -29,7 +29,7 @@ def _norms(x: Array, norm: str, axis: int) -> Array:
     if norm == "l1":
         return np.asarray(np.sum(np.abs(x), axis=axis, keepdims=True))
     if norm == "l2":
-        return np.sqrt(np.sum(x * x, axis=axis, keepdims=True))
+        return np.asarray(np.sqrt(np.sum(x * x, axis=axis, keepdims=True)))
     return np.asarray(np.max(np.abs(x), axis=axis, keepdims=True))
 
 

@@ -1,0 +1,85 @@
+"""A transform written as nodes after a tensor, in a given arithmetic: what a bake puts after an input, and what a fold
+leaves before a node that cannot absorb."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxscale import precision as precisions
+from onnxscale.folding.base import Carried, Refusal
+from onnxscale.graph import ELEMENTS, Writer
+from onnxscale.step import Array, Step, align
+from onnxscale.steps import OPERATORS
+from onnxscale.transform import Transform
+
+DOUBLE_CLIP = 8
+
+
+def emit(writer: Writer, x: str, steps: list[Step], before: str, dtype: str, after: str) -> str:
+    """The nodes of the steps, in `dtype`, from a tensor of type `before` to one of type `after`; the result's name."""
+    start = x
+    if before != dtype:
+        x = writer.node("Cast", x, to=ELEMENTS[dtype])
+    late = clips_at_the_end(steps) if writer.opset < DOUBLE_CLIP and dtype == "float64" != after else []
+    for step in steps[: len(steps) - len(late)]:
+        x = OPERATORS[step.op].nodes(writer, x, step)
+    if dtype != after:
+        x = writer.node("Cast", x, to=ELEMENTS[after])
+    writer.dtype = np.dtype(after) if late else writer.dtype
+    for step in late:
+        x = OPERATORS[step.op].nodes(writer, x, step)
+    return writer.node("Identity", x) if x == start else x
+
+
+def clips_at_the_end(steps: list[Step]) -> list[Step]:
+    """The clips after which nothing comes. Runtimes have no float64 Max and Min before opset 8; but rounding is
+    monotone, so a clip after the last Cast gives the same bits as one before it."""
+    late: list[Step] = []
+    while len(late) < len(steps) and steps[-1 - len(late)].op in ("Max", "Min"):
+        late.insert(0, steps[-1 - len(late)])
+    return late
+
+
+def arithmetic(precision: str, dtype: str) -> str:
+    """The type the nodes compute in."""
+    return "float64" if precision == "exact" or dtype == "float64" else "float32"
+
+
+def trimmed(values: Array) -> tuple[Array, int]:
+    """A value per position without leading dimensions of one; and the axis its first dimension lies at."""
+    axis = next((i for i, d in enumerate(values.shape) if d != 1), values.ndim)
+    return (values.reshape(()), -1) if axis == values.ndim else (values.reshape(values.shape[axis:]), axis)
+
+
+def placed(carried: Carried) -> tuple[Transform, int] | Refusal:
+    """The transform as it is at the positions of a carried tensor, and the axis it lies at there."""
+    t = carried.transform
+    wide = carried.index >= 0
+    if not wide.all():
+        affine = carried.affine()
+        if affine is None:
+            return Refusal("a tensor that the scaler covers only in part, and a scaler that is not affine")
+        scale, axis = trimmed(affine.scale)
+        shift = trimmed(affine.shift)[0]
+        return Transform((Step("Mul", (scale,)), Step("Add", (shift,)))), axis
+    if not t.elementwise or not _per_feature(t):
+        return Refusal(f"{t.prose()} cannot be written after the features were moved")
+    positions, axis = trimmed(carried.index)
+
+    def pick(values: Array) -> Array:
+        if values.ndim == 0:
+            return values
+        whole = np.broadcast_to(align(values, len(t.shape), -len(t.shape)), t.shape)
+        return np.asarray(whole.ravel()[positions])
+
+    return Transform(tuple(Step(s.op, tuple(pick(v) for v in s.operands), s.options) for s in t.steps)), axis
+
+
+def lowered(transform: Transform, precision: str, dtype: str) -> list[Step]:
+    """The steps as they are written in this arithmetic."""
+    return list(precisions.lowered(transform, "exact" if dtype == "float64" else precision).steps)
+
+
+def _per_feature(t: Transform) -> bool:
+    """Whether every operand holds one value per feature (a quantile table does not)."""
+    return all(OPERATORS[s.op].shape(s) == np.broadcast_shapes(*(v.shape for v in s.operands)) for s in t.steps)
