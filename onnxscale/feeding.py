@@ -5,8 +5,8 @@ Shapes that an exporter left open are found by trying: the original model must r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -203,6 +203,58 @@ def feeds(
         ordinary = all(x.ordinary for x in named.values())
         made += _cut(f, label, raw, rows, fixed, shape, rng, ordinary)
     if fixed is None:
+        for rows in (0, 1, 3, min(257, max(5, min(4 * most, ELEMENTS // per_row)))):
+            made.append(f.feed(f"a batch of {rows}", rows, _in_distribution(f, shape, rows, rng), shape, rng))
+    return made
+
+
+def _laid_out(f: Feeder, name: str, family: Family, shape: Shape, rows: int, rng: np.random.Generator) -> Array:
+    p = f.placed[name]
+    some = replace(family, rows=np.resize(family.rows, (rows, *family.rows.shape[1:])))
+    dims = f.dims(p.spec, shape)
+    lead = 0 if p.spec.shape is None else len(p.spec.shape) - len(dims)
+    axis = p.axis - lead if p.axis >= 0 else len(dims) + p.axis
+    return samples.as_dtype(samples.spread(some, f.ranges[name], dims, max(axis, 0), rng), p.graph_dtype)
+
+
+def _cut(
+    f: Feeder,
+    label: str,
+    raw: Mapping[str, Array],
+    rows: int,
+    fixed: int | None,
+    shape: Shape,
+    rng: np.random.Generator,
+    ordinary: bool,
+) -> list[Feed]:
+    if fixed is None:
+        return [replace(f.feed(label, rows, raw, shape, rng), ordinary=ordinary)]
+    made = []
+    for at in range(0, rows, fixed):
+        index = np.arange(at, at + fixed) % max(rows, 1)
+        made.append(replace(f.feed(label, fixed, {n: v[index] for n, v in raw.items()}, shape, rng), ordinary=ordinary))
+    return made
+
+
+def golden(f: Feeder, shape: Shape, rng: np.random.Generator) -> Feed:
+    """The few rows that a record keeps; they depend on nothing but the statistics, the shape and the seed."""
+    rows = shape.rows or 3
+    return f.feed(GOLDEN, rows, _in_distribution(f, shape, rows, rng), shape, rng)
+
+
+def _in_distribution(f: Feeder, shape: Shape, rows: int, rng: np.random.Generator) -> dict[str, Array]:
+    made = {}
+    for name, r in f.ranges.items():
+        family = Family("in distribution", r.center + r.width * rng.standard_normal((max(rows, 1), *r.center.shape)))
+        made[name] = _laid_out(f, name, family, shape, rows, rng)
+    return made
+
+
+def find_shapes(f: Feeder, runs: Callable[[Feed], bool], rng: np.random.Generator, most: int = 3) -> list[Shape]:
+    """The first few ways to fill the open dimensions on which the original model runs; [] where none does."""
+    found: list[Shape] = []
+    for tried, shape in enumerate(f.shapes(), 1):
+        rows = shape.rows or 2
         raw = _in_distribution(f, shape, rows, rng)
         if runs(f.feed("trial", rows, raw, shape, rng)):
             found.append(shape)

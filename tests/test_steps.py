@@ -336,6 +336,15 @@ def test_row_norms_are_scikit_learns(rows: list[list[float]], norm: str, opset: 
     assert np.isnan(have[0]).all() and not np.isnan(have[1:]).any()
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2", "max"])
+def test_a_row_of_almost_nothing_keeps_its_values(norm: str) -> None:
+    x = np.outer([0, 1e-30, 2e-16, 5e-16, 1e-15, 2e-15, 2.2e-15, 2.3e-15, 4e-15], [1, 0.01, -0.02]).astype("f")
+    estimator = Normalizer(norm).fit(x)
+    want = estimator.transform(x.astype("d"))
+    assert ulps(baked(of(estimator), x), want) == 0
+    assert ulps(baked(of(estimator), x, precision="single"), want) <= 8
+
+
 def test_row_norms_lie_along_the_feature_axis() -> None:
     x = np.random.default_rng(0).standard_normal((2, 5, 3, 4))
     transform = make("normalizer", {"norm": "l2"}).transform()
