@@ -27,6 +27,13 @@ FACTORS = ("Mul", "Div")
 UNIT = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
+def rounded(values: Array, dtype: str) -> Array:
+    """float64 values as a tensor of `dtype` holds them. Runtimes cast to float16 by way of float32, and so does this."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        through = values.astype(np.float32) if dtype in ("float16", "bfloat16") else values
+        return np.asarray(through.astype(np.dtype(dtype)))
+
+
 def lowered(transform: Transform, precision: str) -> Transform:
     """The steps as they are written in this precision. Raises PlanError where float32 cannot hold a constant."""
     if precision == "exact":

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from onnxscale.errors import OutputError
@@ -32,17 +34,44 @@ def save(
     replace: whether a file that is there may be replaced. progress: told the number of bytes after each write.
     Raises OutputError where it cannot be written; then nothing is left behind.
     """
+    place(out, lambda target: _fill(source, pieces, target, progress), replace=replace)
 
-    def fill(target: int) -> None:
-        for piece in pieces:
-            if isinstance(piece, Copy) and source.descriptor is not None:
-                _copy(source.descriptor, piece, target, progress)
-            else:
-                data = source.read(*piece) if isinstance(piece, Copy) else piece
-                _write(target, data)
-                progress(len(data))
 
-    place(out, fill, replace=replace)
+def _fill(source: ModelFile, pieces: Iterable[Piece], target: int, progress: Progress) -> None:
+    for piece in pieces:
+        if isinstance(piece, Copy) and source.descriptor is not None:
+            _copy(source.descriptor, piece, target, progress)
+        else:
+            data = source.read(*piece) if isinstance(piece, Copy) else piece
+            _write(target, data)
+            progress(len(data))
+
+
+@contextmanager
+def scratch(source: ModelFile, pieces: Iterable[Piece]) -> Iterator[str]:
+    """The file that the pieces make, for as long as the block lasts: a path that this process and its children can open.
+
+    Without a name where the system can (nothing is left behind even by kill -9), beside the model where that is writable.
+    """
+    beside = (
+        source.path.parent if source.path and os.access(source.path.parent, os.W_OK) else Path(tempfile.gettempdir())
+    )
+    target = _unnamed(beside)
+    named = None if target is not None else beside / f".{secrets.token_hex(6)}.onnxscale.tmp"
+    if named is not None:
+        target = os.open(named, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    assert target is not None
+    try:
+        _fill(source, pieces, target, _nothing)
+        yield str(named or f"/proc/self/fd/{target}")
+    except OSError as error:
+        raise OutputError(
+            f"{beside}: cannot be written to for verification ({os.strerror(error.errno or 0)})"
+        ) from None
+    finally:
+        os.close(target)
+        if named is not None:
+            named.unlink(missing_ok=True)
 
 
 def place(out: Path, fill: Callable[[int], None], *, replace: bool = False) -> None:

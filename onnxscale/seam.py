@@ -88,8 +88,7 @@ def _compare(
         if raw.size == 0:
             continue
         axis = p.axis % raw.ndim if raw.ndim else 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            expected = p.transform(raw, axis).astype(np.dtype(dtype))
+        expected = precision.rounded(p.transform(raw, axis), dtype)
         got = answer[end] if isinstance(answer, dict) else np.full(expected.shape, np.nan, expected.dtype)
         rows += len(raw) if raw.ndim else 1
         if got.shape != expected.shape:

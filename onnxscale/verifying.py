@@ -14,21 +14,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx
 
-from onnxscale import external, feeding, graph, seam, tensors, walk
+from onnxscale import external, feeding, reference, seam, tensors, walk
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, OutputCheck, SeamCheck, is_numbers
 from onnxscale.feeding import Feed
-from onnxscale.folding.base import Refusal
 from onnxscale.judging import judge
 from onnxscale.modelfile import ModelFile
 from onnxscale.planning import Placement, Plan
-from onnxscale.precision import bound
 from onnxscale.step import Array
 from onnxscale.worker import Answers, Died, Failure, Runnable, Worker, started
 
 GOLDEN_VALUES = 4096
 PATIENCE, RUNS, FAMILIES = 15.0, 5, 8  # seconds for all rows of a slow model, and how often each row is run
 SLOW = 5e-3  # seconds a row
-TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +101,7 @@ def _verify(
 
     def runs(feed: Feed) -> bool:
         start = time.perf_counter()
-        answer = worker.run(first, [_scaled(feed, placements)])
+        answer = worker.run(first, [reference.scaled(feed, placements)])
         seconds.append((time.perf_counter() - start) / max(len(v) if v.ndim else 1 for v in feed.raw.values()))
         bad = answer if isinstance(answer, Failure) else next((a for a in answer if isinstance(a, Failure)), None)
         if bad is not None:
@@ -116,7 +113,7 @@ def _verify(
         why = failures[-1] if failures else "no shape was tried"
         reason = f"the original model ran on none of the shapes tried ({why}); give it rows with --data"
         return _not_verified(reason, seed, versions), None
-    near = _thresholds(original, placements)
+    near = reference.thresholds(original, placements)
     slow = min(seconds, default=0.0) > SLOW
     most = max(2, int(PATIENCE / (RUNS * FAMILIES * min(seconds)))) if slow else feeding.MOST_ROWS
     golden_feed = feeding.golden(feeder, shapes[0], np.random.default_rng(seed)) if shapes else None
@@ -140,7 +137,7 @@ def _empty(
     """A batch of no rows, last of all: there are models on which it kills onnxruntime. Returns what only the baked model
     does wrong, and notes."""
     try:
-        expected = worker.run(first, [_scaled(feed, placements)])
+        expected = worker.run(first, [reference.scaled(feed, placements)])
     except Died as death:
         return "", [f"left out {feed.label!r}: on the original model, {death}"]
     theirs = expected if isinstance(expected, Failure) else expected[0]
@@ -179,72 +176,19 @@ def _own_rows(data: Mapping[str, Array], feeder: feeding.Feeder) -> list[Feed]:
     ]
 
 
-def _scaled(feed: Feed, placements: Sequence[Placement], dtype: str = "float64") -> dict[str, Array]:
-    """The feed as the original model wants it: scaled by the source's own formula, in float64 or as a plain host would."""
-    arrays = dict(feed.raw)
-    for p in placements:
-        if p.role == "input" and p.spec.name in arrays:
-            raw = arrays[p.spec.name]
-            with np.errstate(over="ignore", invalid="ignore"):
-                arrays[p.spec.name] = p.transform(raw, p.axis % raw.ndim if raw.ndim else 0, dtype).astype(
-                    np.dtype(p.inner_dtype)
-                )
-    return arrays
-
-
-def _moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator) -> dict[str, Array]:
-    """The scaled feed, moved by as much as the scaler's own rounding may move it."""
-    arrays = _scaled(feed, placements)
-    for p in placements:
-        if p.role == "input" and p.spec.name in arrays and p.dtype != "float64":
-            raw = feed.raw[p.spec.name]
-            most = bound(p.transform, p.precision, raw, p.axis % raw.ndim if raw.ndim else 0, p.dtype, p.inner_dtype)
-            if most is not None:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    sign = rng.choice([-1.0, 1.0], raw.shape)
-                    arrays[p.spec.name] = (arrays[p.spec.name] + sign * most).astype(np.dtype(p.inner_dtype))
-    return arrays
-
-
-def _thresholds(original: ModelFile, placements: Sequence[Placement]) -> dict[str, list[tuple[int, float]]]:
-    """Raw values at which trees that read a scaled input decide."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for p in placements:
-        inverse = p.transform.inverse()
-        if p.role != "input" or inverse is None or not p.transform.elementwise:
-            continue
-        for reader in graph.readers(original.skeleton.graph, p.spec.name):
-            if reader.node.op_type not in TREES:
-                continue
-            from onnxscale.folding import trees
-
-            decided = trees.thresholds_of(reader.node)
-            if isinstance(decided, Refusal):
-                continue
-            features, values = decided
-            width = p.transform.shape[-1] if p.transform.shape else 0
-            for feature, value in zip(features.tolist(), values.tolist(), strict=True):
-                if not width or feature < width:
-                    raw = inverse(np.full(p.transform.shape, value))
-                    found.setdefault(p.spec.name, []).append(
-                        (feature if width else 0, float(raw.flat[feature if width else 0]))
-                    )
-    return found
-
-
 def _compared(
     worker: Worker, original: ModelFile, subject: Subject, placements: Sequence[Placement], feeds: list[Feed], first: Runnable,
     second: Runnable, versions: Mapping[str, str], seed: int,
 ) -> tuple[Comparison, Golden | None]:  # fmt: skip
     rng = np.random.default_rng(seed + 1)
-    rounded = any(p.dtype != "float64" for p in placements) or bool(subject.bounds)
-    exact_labels = _has_trees(original)
-    scaled = [_scaled(f, placements) for f in feeds]
+    inexact = any(p.dtype != "float64" for p in placements) or bool(subject.bounds)
+    exact_labels = reference.has_trees(original)
+    scaled = [reference.scaled(f, placements) for f in feeds]
     expected = _all(worker.run(first, scaled), len(feeds))
-    host = _all(worker.run(first, [_scaled(f, placements, "float32") for f in feeds]), len(feeds))
+    host = _all(worker.run(first, [reference.scaled(f, placements, "float32") for f in feeds]), len(feeds))
     moved = (
-        _all(worker.run(first, [_moved(f, placements, rng) for f in feeds]), len(feeds))
-        if rounded and not exact_labels
+        _all(worker.run(first, [reference.moved(f, placements, rng) for f in feeds]), len(feeds))
+        if inexact and not exact_labels
         else None
     )
     plain = _all(worker.run(first, scaled, optimized=False), len(feeds))
@@ -256,8 +200,8 @@ def _compared(
             return Comparison(DIFFERS, reason, seed, 0, (), (), (), versions), None
     seams, notes = _seams(worker, subject, placements, feeds, expected)
     targets = [p for p in placements if p.role == "output"]
-    expected, host, plain = (_unscaled(a, targets) for a in (expected, host, plain))
-    moved = _unscaled(moved, targets) if moved is not None else None
+    expected, host, plain = (reference.unscaled(a, targets) for a in (expected, host, plain))
+    moved = reference.unscaled(moved, targets) if moved is not None else None
     checks, more = judge(
         feeds, _all(got, len(feeds)), _all(got_plain, len(feeds)), expected, plain, host, moved,
         [o.name for o in original.skeleton.graph.output], subject.bounds,
@@ -268,30 +212,8 @@ def _compared(
     return Comparison(verdict, reason, seed, rows, tuple(seams), tuple(checks), (*notes, *more), versions), golden
 
 
-def _has_trees(model: ModelFile) -> bool:
-    return any(node.op_type in TREES for body, _ in walk.bodies(model.skeleton) for node in body.node)
-
-
 def _all(answers: list[Answers] | Failure, count: int) -> list[Answers]:
     return [answers] * count if isinstance(answers, Failure) else answers
-
-
-def _unscaled(answers: list[Answers], targets: Sequence[Placement]) -> list[Answers]:
-    """The original's answers in real units: the inverse of the target scaler in float64, rounded to the output's type."""
-    if not targets:
-        return answers
-    done: list[Answers] = []
-    for answer in answers:
-        if isinstance(answer, Failure):
-            done.append(answer)
-            continue
-        changed = dict(answer)
-        for p in targets:
-            y = changed[p.spec.name]
-            with np.errstate(over="ignore", invalid="ignore"):
-                changed[p.spec.name] = p.transform(y, p.axis % y.ndim if y.ndim else 0).astype(y.dtype)
-        done.append(changed)
-    return done
 
 
 def _seams(

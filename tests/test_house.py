@@ -31,7 +31,7 @@ ORDER = [
     {"planning"},
     {"baking"},
     {"worker", "comparing", "feeding", "rows"},
-    {"seam", "judging"},
+    {"seam", "judging", "reference"},
     {"verifying"},
     {"record"},
     {"pipeline"},

@@ -331,6 +331,10 @@ def test_row_norms_are_scikit_learns(rows: list[list[float]], norm: str, opset: 
     assert ulps(of(estimator).transform()(x), want) <= 1
     assert ulps(baked(of(estimator), x, opset), want) <= 1
     assert ulps(baked(of(estimator), x, max(opset, 8), "single"), want) <= 8
+    x[0, 0] = np.inf
+    for precision in ("exact", "single"):
+        have = baked(of(estimator), x, max(opset, 8), precision)
+        assert np.isnan(have[0, 0]) and (have[0, 1:] == 0).all()
     x[0, 0] = np.nan
     have = baked(of(estimator), x, opset)
     assert np.isnan(have[0]).all() and not np.isnan(have[1:]).any()

@@ -13,16 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
 import onnx
 
 from onnxscale import tensors
-from onnxscale.folding import classical, conv, dense, ensembles, normalization, recurrent, walk
+from onnxscale.folding import classical, conv, dense, ensembles, normalization, outputs, recurrent, walk
 from onnxscale.folding.base import Absorber, Refusal
 from onnxscale.folding.choosing import Absorption, Judge
 from onnxscale.folding.editing import Draft, Edit, Fold, apply
 from onnxscale.folding.lookups import known
 from onnxscale.folding.settling import settle
-from onnxscale.graph import InputSpec
+from onnxscale.graph import InputSpec, Reader
 from onnxscale.modelfile import ModelFile
 from onnxscale.step import Array
 from onnxscale.transform import Transform
@@ -86,4 +87,31 @@ def fold_input(
     return draft.finish("input", settled.absorptions)
 
 
-__all__ = ["AFFINE", "MONOTONE", "Absorption", "Edit", "Fold", "apply", "fold_input"]
+def fold_output(
+    model: ModelFile, proto: onnx.ModelProto, spec: InputSpec, inverse: Transform, axis: int, *, tolerance: float | None = None
+) -> Fold:
+    """How the inverse of a target scaler is folded into the layer that makes an output; nothing is changed.
+
+    The whole of it or nothing: then the form is "nodes". tolerance: as in `fold_input`.
+    """
+    what = f"what makes output {spec.name!r}"
+    pair = outputs.vectors(inverse)
+    rank = None if spec.shape is None else len(spec.shape)
+    back = outputs.Back(proto, known(model, proto), partial(tensors.values, model), axis, rank)
+    made = pair if isinstance(pair, Refusal) else back.push(spec.name, *pair)
+    if isinstance(made, Refusal):
+        return Fold(spec.name, "output", "nodes", (Absorption(what, "nothing", made.reason),))
+    bound = max(change.error.relative for _, change in made)
+    if not bound <= (np.inf if tolerance is None else tolerance):
+        reason = f"the bound would be {bound:.2g} of the layer's output, the tolerance is {tolerance:.2g}"
+        return Fold(spec.name, "output", "nodes", (Absorption(what, "nothing", reason),))
+    draft = Draft(proto, spec, "exact")
+    for node, change in made:
+        if change.node is not None:
+            draft.node(node).CopyFrom(change.node)
+        draft.change(node, change.operands, change.attributes, change.after)
+    said = tuple(Absorption(Reader(n, "").prose(), "all", "", c.error.relative, c.error.growth) for n, c in made)
+    return draft.finish("output", said)
+
+
+__all__ = ["AFFINE", "MONOTONE", "Absorption", "Edit", "Fold", "apply", "fold_input", "fold_output"]

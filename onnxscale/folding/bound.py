@@ -33,7 +33,7 @@ from onnxscale.step import Affine, Array
 GROWTH = 4.0
 SIGMAS = 6.0
 TINY = {"float16": 2.0**-24, "float32": 2.0**-126, "float64": 2.0**-1022, "bfloat16": 2.0**-126}
-SLACK = 64 * 2.0**-53
+SLACK = 8 * 2.0**-53
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +61,14 @@ def whole(affine: Affine, span: Range, narrow: float) -> Reach:
     return Reach(_scaled(affine, span), ax, ax * narrow, far)
 
 
-def moved(affine: Affine, span: Range, zero: Array, lost: Array, unit: float, subs: int) -> Reach:
-    """The layer is fed x - m. lost: m minus what the Subs really subtract; subs: how many there are."""
+def moved(affine: Affine, span: Range, lost: Array, unit: float, subs: int) -> Reach:
+    """The layer is fed x - m. lost: how far what the Subs really subtract can be from m; subs: how many there are."""
     z = _scaled(affine, span)
     flat = affine.scale == 0
     far = np.where(flat, np.maximum(np.abs(span.low), np.abs(span.high)), z / np.abs(np.where(flat, 1.0, affine.scale)))
     z = np.where(flat, 0.0, z)
     rounding = 2.0 * unit if subs > 1 else unit
-    err = z * rounding * (1 + unit) + np.abs(affine.scale) * (np.abs(lost) + SLACK * np.abs(zero))
+    err = z * rounding * (1 + unit) + np.abs(affine.scale) * np.abs(lost)
     return Reach(_scaled(affine, span), z, err, far)
 
 
@@ -104,7 +104,8 @@ def error(sums: Sums, before: Array, after: Array, dtype: str, extra: int = 0) -
         + tiny * sums.x * (1 + g)
         + (u + g * (1 + u)) * np.abs(after)
         + n * tiny
-        + SLACK * (sums.wa + sums.wz + sums.wb + np.abs(after) + np.abs(before))
+        + SLACK * (sums.wa + sums.wz + np.abs(after) + np.abs(before))
+        + (SLACK + n * 2.0**-53) * sums.wb
     )
     size = sums.wz + np.abs(before)
     return Error(float(np.max(own + folded)), float(np.max(own)), float(np.max(size)))

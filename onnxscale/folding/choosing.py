@@ -104,7 +104,8 @@ class Judge:
             if any(not np.isfinite(p).all() for p in parts):
                 last = f"the mean does not fit into {carried.dtype}"
                 break
-            reach = bound.moved(rest, span, zero, zero - sum(parts), unit, len(parts))
+            lost = np.abs(zero - sum(parts)) + np.abs(zero) * (0.0 if _subtracts_first(carried.transform) else bound.SLACK)
+            reach = bound.moved(rest, span, lost, unit, len(parts))
             reach = replace(reach, err=reach.err + np.abs(affine.scale) * np.maximum(np.abs(span.low), np.abs(span.high)) * narrow)
             site = self._site(leaf, carried, rest, reach)
             second = absorber(site)
@@ -189,6 +190,12 @@ def _zero(carried: Carried, affine: Affine) -> Array:
             exact = carried.at(inverse(np.zeros(shape or (1,)), -len(shape) or -1).reshape(shape), 0.0)
             zero = np.where(np.isfinite(exact), exact, zero)
     return zero
+
+
+def _subtracts_first(transform: Transform) -> bool:
+    """Whether the scaler is (x - m) times something: then x - m is the very number that the reference computes."""
+    ops = [s.op for s in transform.steps]
+    return ops[:1] in (["Sub"], ["Add"]) and set(ops[1:]) <= {"Mul", "Div"}
 
 
 def _parts(zero: Array, dtype: str, most: int) -> tuple[Array, ...]:

@@ -165,8 +165,7 @@ def _owners(nodes: _Nodes, values: Array) -> Array:
 def _members(nodes: _Nodes, member: Array, feature: Array, track: Array, transform: Transform) -> Array | Refusal:
     """membership_values for raw input: each member must come from one raw float. Writes the members' tracks.
 
-    onnxruntime asks for equality only while a set has at most 30 members from 0 to 30; beyond, it truncates the input.
-    """
+    onnxruntime asks for equality only while a set has at most 30 members from 0 to 30; beyond, it truncates the input."""
     values = nodes.column("membership_values").astype(nodes.value.dtype)
     owner = _owners(nodes, values)
     at = np.flatnonzero((owner >= 0) & member[owner])

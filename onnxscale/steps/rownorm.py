@@ -3,7 +3,8 @@
 scikit-learn's normalize (sklearn/preprocessing/_data.py), with _handle_zeros_in_scale:
     l1: n = sum |x|;    l2: n = sqrt(sum x^2);    max: n = max |x|;    n below 10 eps counts as 1;    y = x / n
 In float32 the squares would overflow from 1.8e19 on and vanish below 1e-23, so there the row is first divided by its
-largest value m (0 counts as 1): n = m norm(x / m), and y = (x / m) / norm(x / m) where n is not small. A NaN makes its row NaN.
+largest value m (0 counts as 1): n = m norm(x / m), and y = (x / m) / norm(x / m) where n is not small. A NaN makes its row NaN;
+an infinity makes itself NaN and the others 0.
 
 ai.onnx.ml.Normalizer computes in float32 and overflows; these are core operators.
 options: norm; features, the number of features it was fitted on, or 0 where any number will do.
@@ -38,7 +39,7 @@ def _evaluate(x: Array, step: Step, place: Place) -> Array:
     if x.dtype == np.float64:
         norms = _norms(x, norm, axis)
         return np.asarray(x / np.where(norms < SMALL, 1.0, norms))
-    largest = _norms(x, "max", axis)
+    largest = np.minimum(_norms(x, "max", axis), np.finfo(x.dtype).max)
     shrunk = x / np.where(largest == 0, x.dtype.type(1), largest)
     norms = _norms(shrunk, norm, axis)
     return np.where(largest * norms < x.dtype.type(SMALL), x, shrunk / np.where(norms == 0, x.dtype.type(1), norms))
@@ -55,6 +56,7 @@ def _nodes(build: Builder, x: str, step: Step) -> str:
         norms = _reduced(build, x, norm, axis)
         return build.node("Div", x, _or_one(build, norms, build.node("Less", norms, scalar(build, SMALL))))
     largest = _reduced(build, x, "max", axis)
+    largest = build.node("Min", largest, scalar(build, float(np.finfo(build.dtype).max)))
     tiny = scalar(build, float(np.finfo(build.dtype).smallest_subnormal))
     shrunk = build.node("Div", x, _or_one(build, largest, build.node("Less", largest, tiny)))
     norms = _reduced(build, shrunk, norm, axis)

@@ -1,0 +1,89 @@
+"""What the pipeline answers: rows scaled by the source's own formula before the original model, answers scaled back after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnxscale import graph, walk
+from onnxscale.feeding import Feed
+from onnxscale.folding.base import Refusal
+from onnxscale.modelfile import ModelFile
+from onnxscale.planning import Placement
+from onnxscale.precision import bound, rounded
+from onnxscale.step import Array
+from onnxscale.worker import Answers, Failure
+
+TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
+
+
+def scaled(feed: Feed, placements: Sequence[Placement], dtype: str = "float64") -> dict[str, Array]:
+    """The feed as the original model wants it: scaled by the source's own formula, in float64 or as a plain host would."""
+    arrays = dict(feed.raw)
+    for p in placements:
+        if p.role == "input" and p.spec.name in arrays:
+            raw = arrays[p.spec.name]
+            arrays[p.spec.name] = rounded(p.transform(raw, p.axis % raw.ndim if raw.ndim else 0, dtype), p.inner_dtype)
+    return arrays
+
+
+def moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator) -> dict[str, Array]:
+    """The scaled feed, moved by as much as the scaler's own rounding may move it."""
+    arrays = scaled(feed, placements)
+    for p in placements:
+        if p.role == "input" and p.spec.name in arrays and p.dtype != "float64":
+            raw = feed.raw[p.spec.name]
+            most = bound(p.transform, p.precision, raw, p.axis % raw.ndim if raw.ndim else 0, p.dtype, p.inner_dtype)
+            if most is not None:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    sign = rng.choice([-1.0, 1.0], raw.shape)
+                    arrays[p.spec.name] = (arrays[p.spec.name] + sign * most).astype(np.dtype(p.inner_dtype))
+    return arrays
+
+
+def thresholds(original: ModelFile, placements: Sequence[Placement]) -> dict[str, list[tuple[int, float]]]:
+    """Raw values at which trees that read a scaled input decide."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for p in placements:
+        inverse = p.transform.inverse()
+        if p.role != "input" or inverse is None or not p.transform.elementwise:
+            continue
+        for reader in graph.readers(original.skeleton.graph, p.spec.name):
+            if reader.node.op_type not in TREES:
+                continue
+            from onnxscale.folding import trees
+
+            decided = trees.thresholds_of(reader.node)
+            if isinstance(decided, Refusal):
+                continue
+            features, values = decided
+            width = p.transform.shape[-1] if p.transform.shape else 0
+            for feature, value in zip(features.tolist(), values.tolist(), strict=True):
+                if not width or feature < width:
+                    raw = inverse(np.full(p.transform.shape, value))
+                    found.setdefault(p.spec.name, []).append(
+                        (feature if width else 0, float(raw.flat[feature if width else 0]))
+                    )
+    return found
+
+
+def has_trees(model: ModelFile) -> bool:
+    return any(node.op_type in TREES for body, _ in walk.bodies(model.skeleton) for node in body.node)
+
+
+def unscaled(answers: list[Answers], targets: Sequence[Placement]) -> list[Answers]:
+    """The original's answers in real units: the inverse of the target scaler in float64, rounded to the output's type."""
+    if not targets:
+        return answers
+    done: list[Answers] = []
+    for answer in answers:
+        if isinstance(answer, Failure):
+            done.append(answer)
+            continue
+        changed = dict(answer)
+        for p in targets:
+            y = changed[p.spec.name]
+            changed[p.spec.name] = rounded(p.transform(y, p.axis % y.ndim if y.ndim else 0), y.dtype.name)
+        done.append(changed)
+    return done
