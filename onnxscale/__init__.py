@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxscale.comparing import Comparison
     from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
-    from onnxscale.pipeline import Baked, Inspection, Selftest, bake, inspect, selftest, unbake, verify
+    from onnxscale.looking import Inspection, Selftest, inspect, selftest
+    from onnxscale.pipeline import Baked, bake, unbake, verify
     from onnxscale.planning import Options, Plan
     from onnxscale.scalers import Scaler, make
     from onnxscale.sources import read
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     # the main job
-    **dict.fromkeys(("bake", "verify", "unbake", "inspect", "selftest"), "pipeline"),
+    **dict.fromkeys(("bake", "verify", "unbake", "Baked"), "pipeline"),
+    **dict.fromkeys(("inspect", "selftest", "Inspection", "Selftest"), "looking"),
     # what it gives
-    **dict.fromkeys(("Baked", "Inspection", "Selftest"), "pipeline"),
     **dict.fromkeys(("Options", "Plan"), "planning"),
     "Comparison": "comparing",
     # statistics and scalers

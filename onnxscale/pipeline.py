@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from onnxscale import (
@@ -20,6 +20,7 @@ from onnxscale import (
     external,
     graph,
     modelfile,
+    pieces,
     planning,
     preflight,
     recognition,
@@ -31,17 +32,16 @@ from onnxscale import (
     walk,
 )
 from onnxscale.baking import Edited
-from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, relative, same
-from onnxscale.errors import ModelError, OutputError
+from onnxscale.comparing import DIFFERS, Comparison
+from onnxscale.errors import OutputError
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
 from onnxscale.planning import Options, Placement, Plan
-from onnxscale.recognition import Leading
 from onnxscale.statistics import Reading, Statistics
 from onnxscale.step import Array
 from onnxscale.verifying import Golden, Subject
-from onnxscale.worker import Died, Failure, Runnable, started
 
+IN_MEMORY = 1 << 26
 Rows = Mapping[str, Array] | Callable[[Sequence[Placement]], Mapping[str, Array]]
 Model = str | os.PathLike[str] | bytes | onnx.ModelProto
 
@@ -68,25 +68,35 @@ class Baked:
         known = sha256 or self.original.sha256()
         return record.make(self.original, self.plan, self.edited, self.comparison, self.golden, known)
 
-    def pieces(self, sha256: Callable[[], str] | None = None) -> Iterator[Piece]:
+    def file(self, sha256: Callable[[], str] | None = None) -> Iterator[Piece]:
         """The pieces of the baked file; sha256 of the original is asked for when all but the record is written."""
         yield from self.edited.pieces
         yield baking.entry(self.record(sha256() if sha256 else None))
 
     def to_bytes(self) -> bytes:
         """The baked model as the bytes of an ONNX file."""
-        return self.original.bytes_of(self.pieces())
+        return self.original.bytes_of(self.file())
 
     def to_proto(self) -> onnx.ModelProto:
         return onnx.ModelProto.FromString(self.to_bytes())
 
     def verify(self, data: Mapping[str, Array] | None = None, *, seed: int = 0, seconds: float = 300) -> Baked:
         """Run the original and the baked model and compare; the result holds the Comparison. See verifying.verify."""
-        subject = Subject(
-            self.edited.proto, self.original, self.original.bytes_of(self.edited.pieces), self.edited.seams
-        )
-        comparison, golden = verifying.verify(self.original, subject, self.plan, data=data, seed=seed, seconds=seconds)
+        with self._runnable() as content:
+            subject = Subject(self.edited.proto, self.original, content, self.edited.seams)
+            comparison, golden = verifying.verify(
+                self.original, subject, self.plan, data=data, seed=seed, seconds=seconds
+            )
         return replace(self, comparison=comparison, golden=golden)
+
+    @contextmanager
+    def _runnable(self) -> Iterator[bytes | str]:
+        """The baked model for onnxruntime: its bytes, or for a large one a file that holds them."""
+        if pieces.size(self.edited.pieces) <= IN_MEMORY:
+            yield self.original.bytes_of(self.edited.pieces)
+        else:
+            with saving.scratch(self.original, self.edited.pieces) as path:
+                yield path
 
     def check_output(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Raises OutputError where it can be seen beforehand that `save` would."""
@@ -109,7 +119,7 @@ class Baked:
         try:
             with ThreadPoolExecutor(1) as hashing:  # the original is hashed while it is copied
                 digest = hashing.submit(self.original.sha256)
-                saving.save(self.original, self.pieces(digest.result), out, replace=force)
+                saving.save(self.original, self.file(digest.result), out, replace=force)
         except BaseException:
             for data in made:
                 data.unlink(missing_ok=True)
@@ -191,7 +201,8 @@ def verify(
     if missing:
         return Comparison(DIFFERS, missing, seed, 0, (), (), (), {})
     proto = subject.skeleton
-    whole = Subject(proto, subject, subject.read(0, len(subject.data)), _seams(held))
+    content = str(subject.path) if subject.path else subject.read(0, len(subject.data))
+    whole = Subject(proto, subject, content, _seams(held))
     comparison, _ = verifying.verify(
         original, whole, plan, data=data(plan.placements) if callable(data) else data, seed=seed, seconds=seconds
     )
@@ -251,87 +262,4 @@ def unbake(model: Model, out: str | os.PathLike[str], *, force: bool = False) ->
     return path
 
 
-@dataclass(frozen=True, eq=False)
-class Inspection:
-    """What a model says of itself. record: None where no scaler of ours is in it; leading: what each input meets first."""
-
-    name: str
-    size: int
-    ir: int
-    opsets: Mapping[str, int]
-    inputs: tuple[graph.InputSpec, ...]
-    outputs: tuple[graph.InputSpec, ...]
-    record: Mapping[str, Any] | None
-    leading: Mapping[str, Leading]
-
-
-def inspect(model: Model) -> Inspection:
-    """Read what a model carries, without running it. Raises ModelError."""
-    m = modelfile.open_model(model)
-    proto = m.skeleton
-    held = recognition.recorded(m)
-    leading = (
-        {} if held else {s.name: recognition.leading(m, s.name) for s in graph.inputs(proto) if s.dtype in graph.FLOATS}
-    )
-    return Inspection(
-        m.name, len(m.data), proto.ir_version, {o.domain or "ai.onnx": o.version for o in proto.opset_import},
-        tuple(graph.inputs(proto)), tuple(graph.outputs(proto)), held, leading,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Selftest:
-    """The golden vectors on the runtime at hand. verdict as in Comparison; errors: relative, by output."""
-
-    verdict: str
-    reason: str
-    rows: int
-    errors: Mapping[str, float]
-    versions: Mapping[str, str]
-
-
-def selftest(model: Model, *, seconds: float = 300) -> Selftest:
-    """Run the golden vectors that a baked file carries. Never raises for what the model does."""
-    m = opened(model)
-    held = recognition.recorded(m)
-    if held is None:
-        raise ModelError(f"{m.name}: carries no record of onnxscale's, so there is nothing to test itself against")
-    golden = record.golden_of(held)
-    if golden is None:
-        return Selftest(
-            NOT_VERIFIED, "the record holds no golden vectors (the model is too large, or was not verified)", 0, {}, {}
-        )
-    try:
-        with started(len(m.data), seconds) as worker:
-            answers = worker.run(Runnable(str(m.path) if m.path else m.read(0, len(m.data))), [golden.raw])
-            versions = worker.versions()
-    except Died as death:
-        return Selftest(NOT_VERIFIED, str(death), 0, {}, {})
-    bad = answers if isinstance(answers, Failure) else answers[0] if isinstance(answers[0], Failure) else None
-    if bad is not None:
-        return Selftest(NOT_VERIFIED, f"onnxruntime cannot run the model: {bad.message}", 0, {}, versions)
-    assert isinstance(answers, list) and isinstance(answers[0], dict)
-    return _held(golden, answers[0], versions)
-
-
-def _held(golden: Golden, got: Mapping[str, Any], versions: Mapping[str, str]) -> Selftest:
-    errors: dict[str, float] = {}
-    wrong = []
-    for name, expected in golden.outputs.items():
-        mine = got.get(name)
-        if not isinstance(mine, np.ndarray) or mine.shape != expected.shape:
-            errors[name] = float("inf")
-        elif expected.dtype.kind == "f":
-            difference, scale = relative(mine, expected)
-            errors[name] = float(difference.max()) / scale if scale else float(difference.max() > 0)
-        else:
-            errors[name] = 0.0 if same(mine, expected) else float("inf")
-        if not errors[name] <= golden.tolerance.get(name, 0.0):
-            wrong.append(name)
-    rows = next((len(v) for v in golden.raw.values() if v.ndim), 1)
-    if wrong:
-        return Selftest(DIFFERS, f"output {wrong[0]!r} is off by {errors[wrong[0]]:.3g}", rows, errors, versions)
-    return Selftest(VERIFIED, "the golden vectors give their recorded answers", rows, errors, versions)
-
-
-__all__ = ["Baked", "Inspection", "Model", "Selftest", "bake", "inspect", "selftest", "unbake", "verify"]
+__all__ = ["Baked", "Model", "bake", "opened", "unbake", "verify"]

@@ -31,11 +31,11 @@ SLOW = 5e-3  # seconds a row
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A baked model to verify. proto: its skeleton or full message. model: where the skeleton's values lie.
-    content: its bytes. seams: (role, tensor) -> seam tensor; {} where nobody knows them. bounds: of folds, relative."""
+    content: its bytes, or the path of its file. seams: (role, tensor) -> seam tensor; {} where nobody knows them. bounds: of folds, relative."""
 
     proto: onnx.ModelProto
     model: ModelFile
-    content: bytes
+    content: bytes | str
     seams: Mapping[tuple[str, str], str]
     bounds: Mapping[str, float] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ def verify(
 
     Never raises for what a model does: its failures, and the death of the process that runs it, are verdicts.
     """
-    size = len(original.data) + len(subject.content)
+    size = 2 * len(original.data)
     size += sum(p.stat().st_size for p in external.files(original.path, _outside(original)).values())
     try:
         with started(size, seconds) as worker:

@@ -35,6 +35,7 @@ ORDER = [
     {"verifying"},
     {"record"},
     {"pipeline"},
+    {"looking"},
     {"reporting"},
     {"cli"},
     {"__init__", "__main__"},

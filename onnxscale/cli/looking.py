@@ -22,10 +22,10 @@ def inspect(
 
       onnxscale inspect model.baked.onnx
     """
-    from onnxscale import pipeline
+    from onnxscale import looking
     from onnxscale.reporting import plain, text
 
-    found = pipeline.inspect(model)
+    found = looking.inspect(model)
     print(json.dumps(plain.inspection(found)) if as_json else text.inspection(found))
 
 

@@ -68,10 +68,10 @@ def selftest(
 
       onnxscale selftest model.baked.onnx
     """
-    from onnxscale import pipeline
+    from onnxscale import looking
     from onnxscale.reporting import plain, text
 
-    found = pipeline.selftest(model, seconds=time_limit)
+    found = looking.selftest(model, seconds=time_limit)
     print(json.dumps(plain.selftest(found)) if as_json else text.selftest(found))
     if found.verdict != "VERIFIED":
         raise typer.Exit(VerificationError.code)

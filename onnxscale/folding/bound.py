@@ -74,7 +74,7 @@ def moved(affine: Affine, span: Range, lost: Array, unit: float, subs: int) -> R
 
 def _scaled(affine: Affine, span: Range) -> Array:
     ends = affine.scale * span.low + affine.shift, affine.scale * span.high + affine.shift
-    return np.maximum(np.abs(ends[0]), np.abs(ends[1]))
+    return np.asarray(np.maximum(np.abs(ends[0]), np.abs(ends[1])))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale.folding import linear
-from onnxscale.folding.base import Change, Error, Refusal, Site
+from onnxscale.folding.base import Change, Error, Reach, Refusal, Site
 from onnxscale.folding.bound import Sums, error
 from onnxscale.folding.dense import along
 from onnxscale.step import Affine, Array
@@ -124,7 +124,7 @@ def _list(values: Array) -> list[float]:
     return listed
 
 
-def _features(site: Site, width: int) -> tuple[Affine, linear.Reach] | Refusal:
+def _features(site: Site, width: int) -> tuple[Affine, Reach] | Refusal:
     """affine and reach as vectors of the columns. width: how many the model has, where the scaler does not say."""
     if site.carried.dtype not in ("float32", "float64"):
         return Refusal(f"{site.node.op_type} reads {site.carried.dtype}")
@@ -156,9 +156,8 @@ def _pairs(duals: Array, classes: list[int]) -> Array | None:
 def _mixed(made: linear.Folded, mix: Array, before: Array, after: Array, vectors: int) -> Error:
     """The bound of sums of scalar products: two sums in a row, so the roundings of both."""
     m, s = np.abs(mix), made.sums
-    parts = [m @ np.asarray(v).reshape(-1, 1) for v in (s.wz, s.wa, s.werr, s.x, s.wb, s.w)]
     count = len(m)
     moved = m @ np.abs(made.moved)
-    mixed = Sums(*parts, s.terms + vectors + 2)
+    mixed = Sums(m @ s.wz, m @ s.wa, m @ s.werr, m @ s.x, m @ s.wb, m @ s.w, s.terms + vectors + 2)
     old, new = np.abs(before[:count])[:, None], np.abs(after[:count])[:, None]
     return error(mixed, old + 0 * moved, np.maximum(new, moved), "float32")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxscale.folding import linear
-from onnxscale.folding.base import Change, Refusal, Site, vector
+from onnxscale.folding.base import Change, Reach, Refusal, Site, vector
 from onnxscale.step import Affine, Array
 
 
@@ -117,10 +117,10 @@ def einsum(site: Site) -> Change | Refusal:
     def lie(values: Array) -> Array:
         flat = values.reshape([values.shape[i] for i in kept]).transpose(order)
         sizes = iter(flat.shape)
-        return flat.reshape([next(sizes) if c in mine else 1 for c in other])
+        return np.asarray(flat.reshape([next(sizes) if c in mine else 1 for c in other]))
 
     a, r = site.affine, site.reach
-    affine, reach = Affine(lie(a.scale), lie(a.shift)), type(r)(lie(r.z), lie(r.ax), lie(r.err), lie(r.x))
+    affine, reach = Affine(lie(a.scale), lie(a.shift)), Reach(lie(r.z), lie(r.ax), lie(r.err), lie(r.x))
     summed = tuple(i for i, c in enumerate(other) if c not in result)
     made = linear.fold(weights, affine, reach, summed)
     if isinstance(made, Refusal):
@@ -133,7 +133,7 @@ def einsum(site: Site) -> Change | Refusal:
     return added(site, made, moved, {1 - site.port: made.weights}, weights.dtype)
 
 
-def along(site: Site, axis: int) -> tuple[Affine, linear.Reach] | Refusal:
+def along(site: Site, axis: int) -> tuple[Affine, Reach] | Refusal:
     """affine and reach as vectors along one axis of the carried tensor."""
     parts = [
         vector(v, axis)
@@ -144,4 +144,4 @@ def along(site: Site, axis: int) -> tuple[Affine, linear.Reach] | Refusal:
     good = [p for p in parts if not isinstance(p, Refusal)]
     if len(good) < len(parts):
         return next(p for p in parts if isinstance(p, Refusal))
-    return Affine(good[0], good[1]), linear.Reach(*good[2:])
+    return Affine(good[0], good[1]), Reach(*good[2:])

@@ -219,8 +219,8 @@ def expand(move: Move) -> Moved:
     if target is None:
         return Refusal("an Expand to a shape that is not known")
     rank = max(len(target), move.x.index.ndim)
-    old: list[Dim] = [1] * (rank - move.x.index.ndim) + [*move.x.shape]
-    new: list[Dim] = [1] * (rank - len(target)) + [*target]
+    old: list[Dim] = [*[1] * (rank - move.x.index.ndim), *move.x.shape]
+    new: list[Dim] = [*[1] * (rank - len(target)), *target]
     index = move.x.index.reshape([1] * (rank - move.x.index.ndim) + [*move.x.index.shape])
     return [_made(move, index, tuple(n if o == 1 else o for o, n in zip(old, new, strict=True)))]
 

@@ -42,10 +42,9 @@ class Back:
         node = self.known.producers.get(name)
         if node is None:
             return Refusal(f"{name!r} is not made by a node of the main graph")
-        if not last and (any(o.name == name for o in self.proto.graph.output) or len(list(graph.readers(self.proto.graph, name))) != 1):
+        is_output = any(o.name == name for o in self.proto.graph.output)
+        if is_output != last or len(list(graph.readers(self.proto.graph, name))) != (not last):
             return Refusal(f"{name!r} has other readers")
-        if last and any(True for _ in graph.readers(self.proto.graph, name)):
-            return Refusal(f"other nodes read the output {name!r}")
         domain, op = kind(node)
         if domain == "" and (op == "Identity" or (op in MOVING and scale.size == 1)):
             return self.push(node.input[0], scale, shift, last=False)

@@ -10,7 +10,7 @@ import onnx
 
 from onnxscale import graph, walk
 from onnxscale.folding.base import Carried, Dim, Refusal
-from onnxscale.folding.lookups import STANDARD, Known, attributes
+from onnxscale.folding.lookups import STANDARD, Known, attributes, sizes
 from onnxscale.folding.movement import MOVES, Move
 from onnxscale.graph import InputSpec
 from onnxscale.step import align
@@ -61,11 +61,9 @@ def start(spec: InputSpec, transform: Transform, axis: int) -> Carried | Refusal
     size = int(np.prod(transform.shape))
     index = align(np.arange(size, dtype=np.int64).reshape(transform.shape), rank, axis)
     index = index.reshape([1] * (rank - index.ndim) + [*index.shape])
-    shape: list[Dim] = [f"{spec.name}.{i}" if d is None else d for i, d in enumerate(spec.shape)]
-    for i, d in enumerate(index.shape):
-        if d != 1:
-            shape[i] = d
-    return Carried(spec.name, index, tuple(shape), (spec.dtype,), transform)
+    known = sizes(spec) or ()
+    shape = tuple(said if d == 1 else d for said, d in zip(known, index.shape, strict=True))
+    return Carried(spec.name, index, shape, (spec.dtype,), transform)
 
 
 def follow(proto: onnx.ModelProto, known: Known, first: Carried) -> Trail:

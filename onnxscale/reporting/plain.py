@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from onnxscale.comparing import Comparison
-from onnxscale.pipeline import Baked, Inspection, Selftest
+from onnxscale.looking import Inspection, Selftest
+from onnxscale.pipeline import Baked
 from onnxscale.planning import Placement, Plan
 
 

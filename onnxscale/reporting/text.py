@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale.comparing import Comparison, OutputCheck, SeamCheck, Worst
-from onnxscale.pipeline import Inspection, Selftest
+from onnxscale.looking import Inspection, Selftest
 from onnxscale.planning import Placement, Plan
 from onnxscale.reporting.clean import clean
 from onnxscale.transform import Transform, decode
@@ -127,11 +127,7 @@ def inspection(i: Inspection) -> str:
     original = i.record.get("original", {})
     lines.append(f"  original   sha256 {original.get('sha256')}, {original.get('size')} bytes")
     held = i.record.get("verification")
-    lines.append(
-        f"  verified   {held['verdict']}: {held['reason']}"
-        if held
-        else "  verified   no (--no-verify)"
-    )
+    lines.append(f"  verified   {held['verdict']}: {held['reason']}" if held else "  verified   no (--no-verify)")
     golden = i.record.get("golden")
     lines.append(f"  selftest   {'golden vectors inside' if golden else 'no golden vectors'}")
     return clean("\n".join(lines))

@@ -39,7 +39,7 @@ def where(build: Builder, condition: str, yes: str, no: str) -> str:
 
 
 def clamp(build: Builder, x: str, low: float | None, high: float | None, what: str) -> str:
-    """x cut to [low, high]; float64 Max and Min exist from opset 8."""
+    """x cut to [low, high]; Max and Min broadcast, and have float64 kernels, from opset 8."""
     require(build, 8, what)
     x = x if low is None else build.node("Max", x, scalar(build, low))
     return x if high is None else build.node("Min", x, scalar(build, high))

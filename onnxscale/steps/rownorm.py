@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxscale.step import Array, Builder, Operator, Place, Step
-from onnxscale.steps.functions import scalar
+from onnxscale.steps.functions import clamp, scalar
 
 NORMS = ("l1", "l2", "max")
 SMALL = 10 * float(np.finfo(np.float64).eps)
@@ -56,7 +56,7 @@ def _nodes(build: Builder, x: str, step: Step) -> str:
         norms = _reduced(build, x, norm, axis)
         return build.node("Div", x, _or_one(build, norms, build.node("Less", norms, scalar(build, SMALL))))
     largest = _reduced(build, x, "max", axis)
-    largest = build.node("Min", largest, scalar(build, float(np.finfo(build.dtype).max)))
+    largest = clamp(build, largest, None, float(np.finfo(build.dtype).max), "a row norm in float32")
     tiny = scalar(build, float(np.finfo(build.dtype).smallest_subnormal))
     shrunk = build.node("Div", x, _or_one(build, largest, build.node("Less", largest, tiny)))
     norms = _reduced(build, shrunk, norm, axis)
