@@ -23,10 +23,10 @@ from onnxscale.planning import Placement, Plan
 from onnxscale.recognition import KEY, recorded
 from onnxscale.step import Step
 from onnxscale.steps import OPERATORS
+from onnxscale.steps.arithmetic import BROADCAST
 from onnxscale.wire import header
 
 _METADATA = 14
-DOUBLE_CLIP = 8
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _emit(writer: Writer, x: str, p: Placement, before: str, after: str) -> str:
     if before != p.dtype:
         x = writer.node("Cast", x, to=graph.ELEMENTS[p.dtype])
     steps = list(p.lowered.steps)
-    late = _clips_at_the_end(steps) if writer.opset < DOUBLE_CLIP and p.dtype == "float64" != after else []
+    late = _clips_at_the_end(steps) if writer.opset < BROADCAST and p.dtype == "float64" != after else []
     for step in steps[: len(steps) - len(late)]:
         x = OPERATORS[step.op].nodes(writer, x, step)
     if p.dtype != after:

@@ -8,6 +8,7 @@ included; only changed elements are written anew.
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict, deque
 from functools import cache
 from typing import Any
@@ -20,7 +21,9 @@ from onnxscale.errors import ModelError
 from onnxscale.pieces import Copy, Pieces, joined, size
 from onnxscale.wire import LENGTH, VARINT, Buffer, encode_varint, fields, header
 
-MARK = "*/onnxscale: bytes of the file itself/*"
+MARK = (
+    f"*/onnxscale {secrets.token_hex(16)}: bytes of the file itself/*"  # no file can hold it, so none can forge a stub
+)
 LARGE = 4096
 _PAYLOAD = {9, 4, 10}  # raw_data, packed float_data, packed double_data: the same little-endian bytes
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
@@ -102,7 +105,7 @@ def _message(data: Buffer, old: Message, new: Message, start: int, end: int) -> 
     entries = list(fields(data, start, end))
     counts: dict[int, int] = defaultdict(int)
     for entry in entries:
-        counts[entry.number] += 1
+        counts[entry.number] += entry.wire == LENGTH
     changed: dict[int, _Aligned] = {}
     for number, field in descriptors.items():
         a, b = getattr(old, field.name), getattr(new, field.name)
@@ -112,18 +115,20 @@ def _message(data: Buffer, old: Message, new: Message, start: int, end: int) -> 
             raise ValueError(f"{field.name} of {old.DESCRIPTOR.name} cannot be edited")
     out: Pieces = []
     for entry in entries:
-        aligned = changed.get(entry.number)
-        field = descriptors.get(entry.number)
+        element = entry.wire == LENGTH  # of another wire type, a known number is an unknown field
+        aligned = changed.get(entry.number) if element else None
+        field = descriptors.get(entry.number) if element else None
         whole = Copy(entry.start, entry.end - entry.start)
         if aligned:
             out += aligned.at_entry(whole, last=counts[entry.number] == aligned.seen + 1)
         elif field is not None and field.message_type and field.message_type.name == "GraphProto":
-            body = _message(data, getattr(old, field.name), getattr(new, field.name), entry.value, entry.end)
-            out += [header(entry.number, size(body)), *body]
+            body = joined(_message(data, getattr(old, field.name), getattr(new, field.name), entry.value, entry.end))
+            same = body == [Copy(entry.value, entry.end - entry.value)]
+            out += [whole] if same else [header(entry.number, size(body)), *body]
         else:
             out.append(whole)
     for number, aligned in changed.items():
-        if number not in counts:
+        if not counts[number]:
             out += aligned.rest()
     return out
 

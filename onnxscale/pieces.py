@@ -47,7 +47,7 @@ def inverted(pieces: Sequence[Piece], length: int, read: Callable[[int, int], by
     """
     placed, at = [], 0
     for piece in pieces:
-        if isinstance(piece, Copy):
+        if isinstance(piece, Copy) and piece.length:
             placed.append((piece.offset, piece.length, at))
         at += size([piece])
     out: Pieces = []

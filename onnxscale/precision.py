@@ -84,30 +84,53 @@ def _single(values: Array, factor: bool = False) -> Array:
     return rounded
 
 
-def bound(transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dtype: str, result: str) -> Array | None:
-    """How far the nodes may be from `transform(x)`, element by element; None where a step has no error analysis.
+def bound(transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dtype: str, result: str) -> Array:
+    """How far the nodes may be from `transform(x)` rounded to `result`, element by element.
 
     x: raw values, in the dtype in which they are fed. dtype: of the arithmetic. result: of the tensor after it.
-    In exact precision the bound is 0: what is compared is the float64 result rounded to `result`, and it must be equal.
+    0 where float64 nodes do what the reference does, operation by operation: there, equal means bit-equal.
+    Proven for arithmetic; for a composite step its row's `ulps` stands in for the proof.
     """
     raw = np.asarray(x).astype(np.float64)
-    if dtype == "float64":
+    if dtype == "float64" and all(OPERATORS[s.op].ulps == 0 for s in transform.steps):
         return np.zeros(raw.shape)
-    written = lowered(transform, precision)
-    unit, tiny = UNIT[dtype], 2.0**-149 if dtype == "float32" else 2.0**-24
+    written = transform if dtype == "float64" else lowered(transform, precision)
     with np.errstate(all="ignore"):
-        value, error = raw, (unit * np.abs(raw) if np.asarray(x).dtype == np.float64 else np.zeros(raw.shape))
-        for step in written.steps:
-            if step.op not in ("Sub", "Add", "Mul", "Div", "Max", "Min"):
-                return None
-            c = align(step.operands[0], raw.ndim, axis)
-            value = OPERATORS[step.op].evaluate(value, step, lambda v: align(v, raw.ndim, axis))
-            if step.op in ("Mul", "Div"):
-                error = error * np.abs(c) if step.op == "Mul" else error / np.abs(c)
-            if step.op not in ("Max", "Min"):
-                error = error + unit * (np.abs(value) + error) + tiny
+        start = (
+            UNIT[dtype] * np.abs(raw)
+            if np.asarray(x).dtype == np.float64 and dtype != "float64"
+            else np.zeros(raw.shape)
+        )
+        value, error = _running(written, raw, start, axis, dtype)
         reference = transform(raw, axis)
         cast = UNIT[result] * np.abs(reference) if result != dtype else 0.0
         # the reference is itself rounded to `result` before it is compared
         slack = UNIT[result] * np.abs(reference) + 2.0**-50 * (np.abs(reference) + np.abs(raw))
         return np.asarray(np.abs(value - reference) + error + cast + slack * (1 + 2.0**-20))
+
+
+def _running(written: Transform, raw: Array, error: Array, axis: int, dtype: str) -> tuple[Array, Array]:
+    """The value of the steps in float64, and the error that each rounding in `dtype` may add, carried along."""
+    unit, tiny = UNIT[dtype], {"float32": 2.0**-149, "float64": 2.0**-1074}.get(dtype, 2.0**-24)
+    value = raw
+
+    def place(values: Array) -> Array:
+        return align(values, raw.ndim, axis)
+
+    for step in written.steps:
+        row = OPERATORS[step.op]
+        after = row.evaluate(value, step, place)
+        if step.op in FACTORS:
+            c = np.abs(place(step.operands[0]))
+            error = error * c if step.op == "Mul" else error / c
+        elif row.slope(step) is not None:  # monotone: the ends of an interval bound what lies between
+            ends = [np.abs(row.evaluate(value + side, step, place) - after) for side in (error, -error)]
+            error = np.maximum(*ends)
+        elif not row.elementwise:
+            error = error + 8 * unit * np.max(np.abs(after), initial=0.0, where=np.isfinite(after))
+        value = after
+        if step.op not in ("Max", "Min"):
+            error = error + unit * (np.abs(value) + error) + tiny
+        if row.ulps:
+            error = error + 2 * row.ulps * unit * np.maximum(np.abs(value), 1.0)
+    return value, error

@@ -52,6 +52,9 @@ def _tensor(model: ModelFile, tensor: onnx.TensorProto, sizes: dict[str, int]) -
     count = math.prod(tensor.dims)
     stub = lazy.payload(tensor)
     held = [f for f in _FIELDS if len(getattr(tensor, f))] + (["raw_data"] if tensor.HasField("raw_data") else [])
+    marks = sum(e.value == lazy.MARK for e in tensor.external_data)
+    if marks and (held or len(tensor.external_data) > 3):
+        raise wrong(f"has its values twice{', also in ' + names(held) if held else ''}")
     if stub is not None:
         field = next(iter(fields(model.data, stub.offset, stub.offset + stub.length)))
         have = field.end - field.value

@@ -35,10 +35,9 @@ def moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator)
         if p.role == "input" and p.spec.name in arrays and p.dtype != "float64":
             raw = feed.raw[p.spec.name]
             most = bound(p.transform, p.precision, raw, p.axis % raw.ndim if raw.ndim else 0, p.dtype, p.inner_dtype)
-            if most is not None:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    sign = rng.choice([-1.0, 1.0], raw.shape)
-                    arrays[p.spec.name] = (arrays[p.spec.name] + sign * most).astype(np.dtype(p.inner_dtype))
+            with np.errstate(over="ignore", invalid="ignore"):
+                moved = arrays[p.spec.name] + rng.choice([-1.0, 1.0], raw.shape) * most
+            arrays[p.spec.name] = rounded(moved, p.inner_dtype)
     return arrays
 
 

@@ -94,7 +94,7 @@ def _compare(
         if got.shape != expected.shape:
             return SeamCheck(end, p.role, rows, np.inf, 0.0, np.inf, None, False)
         error, _ = relative(got, expected)
-        bound = _bound(p, raw, axis, dtype)
+        bound = precision.bound(p.transform, p.precision, raw, axis, p.dtype, dtype)
         most_ulp = max(most_ulp, ulps(got, expected)) if feed.ordinary else most_ulp
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(error == 0, 0.0, error / bound)
@@ -114,16 +114,3 @@ def _compare(
 
 def _brief(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _bound(p: Placement, raw: Array, axis: int, dtype: str) -> Array:
-    """The proven bound where there is one; where a step has no analysis, 2 ULP of the result in the nodes' arithmetic."""
-    affine_steps = all(s.op in ("Sub", "Div", "Mul", "Add", "Max", "Min", "Cast") for s in p.transform.steps)
-    if p.dtype == "float64" and affine_steps:
-        return np.zeros(raw.shape)
-    if p.dtype != "float64":
-        found = precision.bound(p.transform, p.precision, raw, axis, p.dtype, dtype)
-        if found is not None:
-            return found
-    unit = precision.UNIT[dtype] if p.dtype == "float64" else precision.UNIT["float32"] * 64
-    return 4 * unit * np.maximum(np.abs(p.transform(raw, axis)), 1e-3)

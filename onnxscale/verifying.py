@@ -31,7 +31,8 @@ SLOW = 5e-3  # seconds a row
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A baked model to verify. proto: its skeleton or full message. model: where the skeleton's values lie.
-    content: its bytes, or the path of its file. seams: (role, tensor) -> seam tensor; {} where nobody knows them. bounds: of folds, relative."""
+    content: its bytes, or the path of its file. seams:
+    (role, tensor) -> seam tensor; {} where nobody knows them. bounds: of folds, relative."""
 
     proto: onnx.ModelProto
     model: ModelFile

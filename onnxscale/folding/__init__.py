@@ -110,7 +110,7 @@ def fold_output(
         if change.node is not None:
             draft.node(node).CopyFrom(change.node)
         draft.change(node, change.operands, change.attributes, change.after)
-    said = tuple(Absorption(Reader(n, "").prose(), "all", "", c.error.relative, c.error.growth) for n, c in made)
+    said = tuple(Absorption(Reader(n, "").prose(), "all", "", c.error) for n, c in made)
     return draft.finish("output", said)
 
 

@@ -28,14 +28,18 @@ Table = Mapping[tuple[str, str], Absorber]
 
 @dataclass(frozen=True)
 class Absorption:
-    """One reader of the scaled tensor. node: in words. taken: "all", "scale" or "nothing". reason: why not more. bound:
-    proven, relative to the layer's largest output on the rows it is for (0: exact), None where nothing is folded."""
+    """One reader of the scaled tensor. node: in words. taken: "all", "scale" or "nothing". reason: why not more. error:
+    the proven bound on the rows it is for, None where nothing is folded."""
 
     node: str
     taken: str
     reason: str = ""
-    bound: float | None = None
-    growth: float | None = None
+    error: Error | None = None
+
+    @property
+    def bound(self) -> float | None:
+        """Relative to the layer's largest output; 0: exact."""
+        return None if self.error is None else self.error.relative
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +126,7 @@ class Judge:
     ) -> Verdict:
         if isinstance(made, Refusal):
             return Verdict(leaf, Absorption(what, "nothing", made.reason))
-        absorption = Absorption(what, taken, why, made.error.relative, made.error.growth)
+        absorption = Absorption(what, taken, why, made.error)
         return Verdict(leaf, absorption, made, follower=site.follower)
 
     def _within(self, error: Error) -> bool:

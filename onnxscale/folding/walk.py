@@ -61,8 +61,8 @@ def start(spec: InputSpec, transform: Transform, axis: int) -> Carried | Refusal
     size = int(np.prod(transform.shape))
     index = align(np.arange(size, dtype=np.int64).reshape(transform.shape), rank, axis)
     index = index.reshape([1] * (rank - index.ndim) + [*index.shape])
-    known = sizes(spec) or ()
-    shape = tuple(said if d == 1 else d for said, d in zip(known, index.shape, strict=True))
+    features: list[int] = [*index.shape]
+    shape = tuple(said if d == 1 else d for said, d in zip(sizes(spec) or (), features, strict=True))
     return Carried(spec.name, index, shape, (spec.dtype,), transform)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from onnxscale.step import Affine, Array, Builder, Operator, Place, Step, constant
 
+BROADCAST = 8  # the opset in which Max and Min learned to broadcast
+
 
 def _row(
     op: str,
@@ -25,6 +27,8 @@ def _row(
         return function(x, place(step.operands[0]))
 
     def nodes(build: Builder, x: str, step: Step) -> str:
+        if op in ("Max", "Min") and build.opset < BROADCAST:
+            return _clip(build, x, op, step.operands[0])
         return build.node(op, x, build.constant(step.operands[0], op.lower()))
 
     def as_affine(step: Step) -> Affine | None:
@@ -37,6 +41,14 @@ def _row(
         return np.sign(affine(step.operands[0]).scale) if affine else np.ones_like(step.operands[0])
 
     return Operator(evaluate, nodes, lambda step: prose.format(brief(step.operands[0])), as_affine, undo, slope)
+
+
+def _clip(build: Builder, x: str, op: str, bound: Array) -> str:
+    """One half of a clip before opset 8, where Max and Min neither broadcast nor take float64."""
+    if bound.ndim or build.dtype != np.float32:
+        raise build.refuse(f"a clip with a bound per feature, or in float64 before other steps, needs opset {BROADCAST}")
+    low, high = (float(bound), np.inf) if op == "Max" else (-np.inf, float(bound))
+    return build.node("Clip", x, min=low, max=high)
 
 
 def brief(values: Array, most: int = 4) -> str:
