@@ -144,13 +144,13 @@ class Feeder:
 
     def _other(self, spec: InputSpec, dims: tuple[int, ...], integer: int, rng: np.random.Generator) -> Array:
         if spec.dtype == "string":
-            return rng.choice(np.array(list(self.words) or ["a"], dtype=object), dims)
+            return np.asarray(rng.choice(np.array(list(self.words) or ["a"], dtype=object), dims), dtype=object)
         if spec.dtype == "bool":
-            return rng.random(dims) < 0.5
+            return np.asarray(rng.random(dims) < 0.5)
         if spec.dtype in graph.FLOATS:
-            return rng.standard_normal(dims).astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+            return np.asarray(rng.standard_normal(dims)).astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
         if self.numbers and spec.dtype in ("int64", "int32"):
-            return rng.choice(np.array(self.numbers), dims).astype(spec.dtype)
+            return np.asarray(rng.choice(np.array(self.numbers), dims)).astype(spec.dtype)
         return np.full(dims, min(integer, np.iinfo(spec.dtype).max), spec.dtype)
 
 

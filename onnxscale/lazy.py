@@ -21,9 +21,7 @@ from onnxscale.errors import ModelError
 from onnxscale.pieces import Copy, Pieces, joined, size
 from onnxscale.wire import LENGTH, VARINT, Buffer, encode_varint, fields, header
 
-MARK = (
-    f"*/onnxscale {secrets.token_hex(16)}: bytes of the file itself/*"  # no file can hold it, so none can forge a stub
-)
+MARK = f"*/onnxscale {secrets.token_hex(16)}: bytes of the file itself/*"  # no file can forge it
 LARGE = 4096
 _PAYLOAD = {9, 4, 10}  # raw_data, packed float_data, packed double_data: the same little-endian bytes
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14

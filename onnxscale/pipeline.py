@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,32 +98,35 @@ class Baked:
             with saving.scratch(self.original, self.edited.pieces) as path:
                 yield path
 
-    def check_output(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    def check_output(self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False) -> None:
         """Raises OutputError where it can be seen beforehand that `save` would."""
         out = Path(os.path.abspath(path))
-        if self.original.path and _same_file(self.original.path, out) and not force:
+        if self.original.path and _same_file(self.original.path, out) and not in_place:
             raise OutputError(
                 f"{path}: is the model itself; pass --in-place to replace it, or name another output with -o"
             )
-        saving.check(out, replace=force)
+        for location, data in _data(self.original).items():
+            if _same_file(data, out):
+                raise OutputError(f"{path}: holds the model's weights; name another output with -o")
+            if _beside(self.original, out) and not data.is_relative_to(os.path.realpath(out.parent)):
+                raise OutputError(
+                    f"{path}: would lie beside {location!r}, a link out of that folder, which no runtime follows from there; "
+                    f"name an output in another folder with -o, and the data are copied to it"
+                )
+        saving.check(out, replace=force or in_place)
 
-    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-        """Write the model, complete or not at all. force: replace a file that is there. Raises OutputError.
+    def save(self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False) -> Path:
+        """Write the model, complete or not at all. force: replace a file that is there; in_place: even the original.
+        Raises OutputError.
 
         External data stay where they are when `path` is in the model's folder; else they are copied beside it.
         """
-        self.check_output(path, force=force)
+        self.check_output(path, force=force, in_place=in_place)
         out = Path(os.path.abspath(path))
         self.original.unchanged()
-        made = _carry_data(self.original, out)
-        try:
-            with ThreadPoolExecutor(1) as hashing:  # the original is hashed while it is copied
-                digest = hashing.submit(self.original.sha256)
-                saving.save(self.original, self.file(digest.result), out, replace=force)
-        except BaseException:
-            for data in made:
-                data.unlink(missing_ok=True)
-            raise
+        with _carried(self.original, out), ThreadPoolExecutor(1) as hashing:  # the original is hashed while it is copied
+            digest = hashing.submit(self.original.sha256)
+            saving.save(self.original, self.file(digest.result), out, replace=force or in_place)
         return out
 
 
@@ -131,24 +134,39 @@ def _same_file(a: Path, b: Path) -> bool:
     return os.path.realpath(a) == os.path.realpath(b) or (b.exists() and os.path.samefile(a, b))
 
 
-def _carry_data(model: ModelFile, out: Path) -> list[Path]:
-    """Copy the external data files of a model beside `out`, where it goes to another folder; returns those made."""
-    outside = [t for t in walk.tensors(model.skeleton) if tensors.is_outside(t)]
-    if not outside or model.path is None or os.path.realpath(model.path.parent) == os.path.realpath(out.parent):
-        return []
+def _data(model: ModelFile) -> dict[str, Path]:
+    return external.files(model.path, (t for t in walk.tensors(model.skeleton) if tensors.is_outside(t)))
+
+
+def _beside(model: ModelFile, out: Path) -> bool:
+    return model.path is not None and os.path.realpath(model.path.parent) == os.path.realpath(out.parent)
+
+
+@contextmanager
+def _carried(model: ModelFile, out: Path) -> Iterator[None]:
+    """The external data files of a model copied beside `out`, where it goes to another folder, for a block that puts the
+    model there; where the block fails, they are removed again. Bakes into one folder wait for each other: none may
+    remove what another has come to rely on."""
+    files = {} if _beside(model, out) else _data(model)
     made: list[Path] = []
-    for location, source in external.files(model.path, outside).items():
-        target = out.parent / location
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and saving.equal_files(source, target):
-            continue
-        descriptor = external.opened(source)
+    with saving.locked(out.parent) if files else nullcontext():
         try:
-            saving.place(target, lambda to, d=descriptor: saving.copy_all(d, to))  # type: ignore[misc]
-        finally:
-            os.close(descriptor)
-        made.append(target)
-    return made
+            for location, source in files.items():
+                target = out.parent / location
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.exists() and saving.equal_files(source, target):
+                    continue
+                descriptor = external.opened(source)
+                try:
+                    saving.place(target, lambda to, d=descriptor: saving.copy_all(d, to))  # type: ignore[misc]
+                finally:
+                    os.close(descriptor)
+                made.append(target)
+            yield
+        except BaseException:
+            for data in made:
+                data.unlink(missing_ok=True)
+            raise
 
 
 def bake(
@@ -257,8 +275,8 @@ def unbake(model: Model, out: str | os.PathLike[str], *, force: bool = False) ->
     parts = baking.unbake(baked)
     path = Path(os.path.abspath(out))
     saving.check(path, replace=force)
-    _carry_data(baked, path)
-    saving.save(baked, parts, path, replace=force)
+    with _carried(baked, path):
+        saving.save(baked, parts, path, replace=force)
     return path
 
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from onnxscale.errors import OutputError
@@ -84,6 +84,8 @@ def place(out: Path, fill: Callable[[int], None], *, replace: bool = False) -> N
             target, named = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
         try:
             fill(target)
+            if replace and out.exists():
+                os.fchmod(target, out.stat().st_mode & 0o7777)
             os.fsync(target)
             if not named and not replace:
                 _link(target, out)
@@ -91,19 +93,36 @@ def place(out: Path, fill: Callable[[int], None], *, replace: bool = False) -> N
                 if not named:
                     _link(target, hidden)
                     named = True
-                if replace and out.exists():
-                    os.chmod(hidden, out.stat().st_mode & 0o7777)
                 os.replace(hidden, out) if replace else os.link(hidden, out)
         finally:
             os.close(target)
             hidden.unlink(missing_ok=True)
-        _sync(folder)
+        try:
+            _sync(folder)
+        except OSError:
+            if not replace:
+                out.unlink(missing_ok=True)
+            raise
     except FileExistsError:
         raise OutputError(
             f"{out}: exists already. Pass --force to replace it, or name another output with -o"
         ) from None
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({os.strerror(error.errno or 0)}); nothing was written") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Other processes that ask for the same folder wait until the block is left; where the system has no such locks, not."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check(out: Path, *, replace: bool = False) -> None:

@@ -7,9 +7,11 @@ told, and why. The tolerance is measured on the same model: how far the original
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -76,6 +78,24 @@ def _outside(model: ModelFile) -> list[onnx.TensorProto]:
     return [t for t in walk.tensors(model.skeleton) if tensors.is_outside(t)]
 
 
+def _runnable(original: ModelFile, content: bytes | str) -> Runnable:
+    """A model with the folder of its external data. onnxruntime refuses data files that are links out of that folder,
+    as they are in the Hugging Face cache, where the model is a link too: then the real files are named instead."""
+    outside = _outside(original)
+    if not outside or original.path is None:
+        return Runnable(content)
+    whole = content if isinstance(content, bytes) else Path(content).read_bytes()
+    places = external.files(original.path, outside)
+    home = os.path.realpath(original.path.parent)
+    if not all(p.is_relative_to(home) for p in places.values()):
+        home = os.path.commonpath([p.parent for p in places.values()])
+        proto = onnx.ModelProto.FromString(whole)
+        for entry in (e for t in walk.tensors(proto) for e in t.external_data if e.key == "location"):
+            entry.value = places[entry.value].relative_to(home).as_posix()
+        whole = proto.SerializeToString()
+    return Runnable(whole, home)
+
+
 def _not_verified(
     reason: str, seed: int, versions: Mapping[str, str] | None = None, notes: tuple[str, ...] = ()
 ) -> Comparison:
@@ -89,10 +109,9 @@ def _verify(
     versions = {"onnx": onnx.__version__, "numpy": np.__version__, **worker.versions()}
     placements = plan.placements
     feeder = feeding.feeder(original.skeleton, placements)
-    outside = bool(_outside(original))
-    folder = str(original.path.parent) if outside and original.path else ""
-    first = Runnable(str(original.path) if original.path else original.read(0, len(original.data)))
-    second = Runnable(subject.content, folder)
+    large = original.descriptor is not None
+    first = Runnable(str(original.path)) if large else _runnable(original, original.read(0, len(original.data)))
+    second = _runnable(original, subject.content)
 
     loads = worker.run(first, [])
     if isinstance(loads, Failure):

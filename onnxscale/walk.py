@@ -19,7 +19,11 @@ class Body(NamedTuple):
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """The graphs in a node's attributes (If, Loop, Scan, ...)."""
-    for attribute in node.attribute:
+    return _graphs(node.attribute)
+
+
+def _graphs(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
+    for attribute in attributes:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
@@ -29,6 +33,7 @@ def bodies(model: onnx.ModelProto) -> Iterator[Body]:
     """Every graph and function body of the model."""
     waiting = [Body(model.graph, 0), *(Body(f, 0) for f in model.functions)]
     waiting += [Body(g, 0) for t in model.training_info for g in (t.initialization, t.algorithm)]
+    waiting += [Body(g, 1) for f in model.functions for g in _graphs(f.attribute_proto)]
     while waiting:
         body = waiting.pop()
         yield body

@@ -389,7 +389,7 @@ def test_recurrent(op: str, direction: str, bias: bool) -> None:
 def ml(op: str, outputs: list[tuple[str, int]], width: int = 12, **attributes: object) -> onnx.ModelProto:
     node = helper.make_node(op, ["x"], [n for n, _ in outputs], domain="ai.onnx.ml", **attributes)
     inner = helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info("x", 1, ["N", width])], [helper.make_tensor_value_info(n, t, None) for n, t in outputs]
+        [node], "g", [helper.make_tensor_value_info("x", 1, ["N", width])], [helper.make_tensor_value_info(n, t, ["N"] if t == 7 else ["N", n]) for n, t in outputs]
     )
     return helper.make_model(inner, ir_version=8, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)])
 
@@ -496,6 +496,7 @@ def cases(count: int, seed: int) -> Iterator[tuple[onnx.ModelProto, Transform, A
         w, c = (rng.standard_normal((n, out)) / np.sqrt(n)).astype(dtype), rng.standard_normal(out).astype(dtype)
         x = (rng.uniform(-3, 3, (300, n)) * std + mean).astype(dtype)
         which = number // 3 % 5
+        which = 0 if which == 3 and dtype != "float32" else which  # onnxruntime has no such Conv on a CPU
         if which == 0:
             model = text(f"({kind}[N,{n}] x) => ({kind}[N,{out}] y) {{ y = Gemm(x, w, c) }}", {"w": w, "c": c})
         elif which == 1:

@@ -76,7 +76,7 @@ def bake(
         if as_json:
             print(json.dumps(plain.baked(baked, None)))
         return
-    baked.check_output(place, force=force or in_place)
+    baked.check_output(place, force=force, in_place=in_place)
     if not no_verify:
         own = None if data is None else rows.read(data, baked.plan.placements)
         baked = baked.verify(own, seed=seed, seconds=time_limit)
@@ -87,7 +87,7 @@ def bake(
             if as_json:
                 print(json.dumps(plain.baked(baked, None)))
             _refuse(baked.comparison.verdict, baked.comparison.reason)
-    path = baked.save(place, force=force or in_place)
+    path = baked.save(place, force=force, in_place=in_place)
     print(json.dumps(plain.baked(baked, str(place)))) if as_json else print(
         f"wrote {clean(place)} ({path.stat().st_size:,} bytes)"
     )

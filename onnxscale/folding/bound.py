@@ -32,6 +32,7 @@ from onnxscale.step import Affine, Array
 
 GROWTH = 4.0
 SIGMAS = 6.0
+DROPPED = 4.0  # roundings of a scaled 1: the lower half of m is left out where it is less
 TINY = {"float16": 2.0**-24, "float32": 2.0**-126, "float64": 2.0**-1022, "bfloat16": 2.0**-126}
 SLACK = 8 * 2.0**-53
 
@@ -56,20 +57,25 @@ def usual(affine: Affine) -> Range:
 
 def whole(affine: Affine, span: Range, narrow: float) -> Reach:
     """The layer is fed the raw values; `narrow`: unit of a Cast before it that rounds them, or 0."""
-    far = np.maximum(np.abs(span.low), np.abs(span.high))
+    far = _far(span)
     ax = np.abs(affine.scale) * far
     return Reach(_scaled(affine, span), ax, ax * narrow, far)
 
 
-def moved(affine: Affine, span: Range, lost: Array, unit: float, subs: int) -> Reach:
-    """The layer is fed x - m. lost: how far what the Subs really subtract can be from m; subs: how many there are."""
+def moved(affine: Affine, span: Range, lost: Array, unit: float, subs: int, narrow: float) -> Reach:
+    """The layer is fed x - m. affine: the whole scaler. lost: how far what the Subs subtract can be from m; subs: how
+    many there are."""
     z = _scaled(affine, span)
     flat = affine.scale == 0
-    far = np.where(flat, np.maximum(np.abs(span.low), np.abs(span.high)), z / np.abs(np.where(flat, 1.0, affine.scale)))
-    z = np.where(flat, 0.0, z)
+    far = np.where(flat, _far(span), z / np.abs(np.where(flat, 1.0, affine.scale)))
+    ax = np.where(flat, 0.0, z)
     rounding = 2.0 * unit if subs > 1 else unit
-    err = z * rounding * (1 + unit) + np.abs(affine.scale) * np.abs(lost)
-    return Reach(_scaled(affine, span), z, err, far)
+    err = ax * rounding * (1 + unit) + np.abs(affine.scale) * (np.abs(lost) + narrow * _far(span))
+    return Reach(z, ax, err, far)
+
+
+def _far(span: Range) -> Array:
+    return np.asarray(np.maximum(np.abs(span.low), np.abs(span.high)))
 
 
 def _scaled(affine: Affine, span: Range) -> Array:

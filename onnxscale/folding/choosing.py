@@ -100,25 +100,18 @@ class Judge:
         unit = UNIT.get(carried.dtype, 1.0)
         zero = np.where(flat, 0.0, _zero(carried, affine))
         rest = Affine(affine.scale, np.where(flat, affine.shift, 0.0))
-        last = why
-        for subs in (1, 2):
-            parts = _parts(zero, carried.dtype, subs)
-            if subs == 2 and len(parts) < 2:
-                break
-            if any(not np.isfinite(p).all() for p in parts):
-                last = f"the mean does not fit into {carried.dtype}"
-                break
-            lost = np.abs(zero - sum(parts)) + np.abs(zero) * (0.0 if _subtracts_first(carried.transform) else bound.SLACK)
-            reach = bound.moved(rest, span, lost, unit, len(parts))
-            reach = replace(reach, err=reach.err + np.abs(affine.scale) * np.maximum(np.abs(span.low), np.abs(span.high)) * narrow)
-            site = self._site(leaf, carried, rest, reach)
-            second = absorber(site)
-            if isinstance(second, Refusal):
-                last = second.reason
-                break
-            if self._within(second.error):
-                return replace(self._settled(leaf, what, site, second, "scale", why), subtract=parts)
-            last = f"{why}; with the shift outside, {self._too_far(second.error)}"
+        parts = _parts(zero, carried.dtype)
+        if any(not np.isfinite(p).all() for p in parts):
+            return Verdict(leaf, Absorption(what, "nothing", f"the mean does not fit into {carried.dtype}"))
+        if len(parts) > 1 and (np.abs(affine.scale * parts[1])).max() <= bound.DROPPED * unit:
+            parts = parts[:1]
+        lost = np.abs(zero - sum(parts)) + np.abs(zero) * (0.0 if _subtracts_first(carried.transform) else bound.SLACK)
+        reach = bound.moved(affine, span, lost, unit, len(parts), narrow)
+        site = self._site(leaf, carried, rest, reach)
+        second = absorber(site)
+        if not isinstance(second, Refusal) and self._within(second.error):
+            return replace(self._settled(leaf, what, site, second, "scale", why), subtract=parts)
+        last = second.reason if isinstance(second, Refusal) else f"{why}; with the shift outside, {self._too_far(second.error)}"
         return Verdict(leaf, Absorption(what, "nothing", last))
 
     def _settled(
@@ -202,10 +195,11 @@ def _subtracts_first(transform: Transform) -> bool:
     return ops[:1] in (["Sub"], ["Add"]) and set(ops[1:]) <= {"Mul", "Div"}
 
 
-def _parts(zero: Array, dtype: str, most: int) -> tuple[Array, ...]:
+def _parts(zero: Array, dtype: str) -> tuple[Array, ...]:
+    """m as a sum of at most two floats, the larger first."""
     parts: list[Array] = []
     rest = zero
-    for _ in range(most):
+    for _ in range(2):
         with np.errstate(over="ignore"):
             part = rest.astype(dtype).astype(np.float64)
         if part.any():

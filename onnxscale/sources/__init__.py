@@ -1,0 +1,109 @@
+"""Where statistics are read from: files recognised by their content, dictionaries, scalers, fitted scikit-learn objects.
+
+Two tables: `CONTAINERS` turns bytes into plain values, `dialects.DIALECTS` turns plain values into scalers. A new format
+is one file and one row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxscale.errors import StatisticsError
+from onnxscale.scalers import KINDS, Scaler
+from onnxscale.sources import csvs, estimators, jsons, npzs, yamls
+from onnxscale.sources.dialects import from_mapping
+from onnxscale.statistics import Fitted, Reading, Source, Statistics
+from onnxscale.transform import Transform
+
+LARGEST = 256 << 20
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file format. sniff: whether these bytes, of a file of this name, are it. read: the bytes as plain values."""
+
+    format: str
+    sniff: Callable[[bytes, str], bool]
+    read: Callable[[bytes], object]
+
+
+CONTAINERS = (
+    Container("npz", npzs.sniff, npzs.read),
+    Container("json", jsons.sniff, jsons.read),
+    Container("csv", csvs.sniff, csvs.read),
+    Container("yaml", yamls.sniff, yamls.read),
+)
+
+
+def read(source: object, reading: Reading | None = None) -> Statistics:
+    """The scalers that `source` holds: a path, bytes, a dict, a Scaler, Fitted, Statistics or Transform, or a fitted
+    scikit-learn scaler. Raises StatisticsError saying what was found, what was expected and what to do."""
+    reading = reading or Reading()
+    if isinstance(source, Statistics):
+        return source
+    if isinstance(source, Fitted):
+        return Statistics({None: source}, {}, Source("python"))
+    if isinstance(source, Transform):
+        return _read_mapping({"kind": "steps", "steps": source}, reading, Source("python"))
+    if isinstance(source, tuple(KINDS.values())):
+        return Statistics({None: Fitted(_scaler(source))}, {}, Source("python"))
+    if isinstance(source, Mapping):
+        return _read_mapping(source, reading, Source("python dict"))
+    if isinstance(source, bytes):
+        return _read_bytes(source, "the statistics", reading)
+    if isinstance(source, str | os.PathLike):
+        return _read_file(Path(source), reading)
+    if estimators.is_estimator(source):
+        return estimators.read(source)
+    raise StatisticsError(
+        f"cannot read statistics from a {type(source).__module__}.{type(source).__name__}; expected a path, a dict, a "
+        f"Scaler or a fitted scikit-learn scaler"
+    )
+
+
+def _scaler(source: object) -> Scaler:
+    assert isinstance(source, tuple(KINDS.values()))
+    return source  # type: ignore[return-value]
+
+
+def _read_file(path: Path, reading: Reading) -> Statistics:
+    if path.is_dir():
+        raise StatisticsError(f"{path}: a folder; expected a statistics file")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise StatisticsError(f"{path}: no such file") from None
+    except OSError as error:
+        raise StatisticsError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from None
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise StatisticsError(f"{path}: not a regular file")
+        if state.st_size > LARGEST:
+            raise StatisticsError(f"{path}: {state.st_size:,} bytes; a statistics file has at most {LARGEST:,}")
+        data = file.read(LARGEST + 1)
+    return _read_bytes(data, path.name, reading)
+
+
+def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
+    if not data.strip():
+        raise StatisticsError(f"{name}: the file is empty")
+    container = next((c for c in CONTAINERS if c.sniff(data, name)), None)
+    if container is None:
+        raise StatisticsError(
+            f"{name}: not a format that is known; known are {', '.join(c.format for c in CONTAINERS)}"
+        )
+    source = Source(container.format, name, hashlib.sha256(data).hexdigest())
+    try:
+        return _read_mapping(container.read(data), reading, source)
+    except StatisticsError as error:
+        raise StatisticsError(f"{name}: {error}") from None
+
+
+def _read_mapping(content: object, reading: Reading, source: Source) -> Statistics:
+    return from_mapping(content, reading, source)

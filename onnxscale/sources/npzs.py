@@ -1,0 +1,55 @@
+"""npz: arrays by name. Each header is read first, under limits of size and ratio; nothing is unpickled."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+
+import numpy as np
+
+from onnxscale.errors import StatisticsError
+
+LARGEST, RATIO = 64 << 20, 200
+
+
+def sniff(data: bytes, name: str) -> bool:
+    del name
+    return data[:4] == b"PK\x03\x04" or data[:6] == b"\x93NUMPY"
+
+
+def read(data: bytes) -> object:
+    """{name: array}. Raises StatisticsError for a bomb, an object array, a damaged archive."""
+    if data[:6] == b"\x93NUMPY":
+        raise StatisticsError(
+            "one array without a name (npy): what it is cannot be told; save mean and std by name in an npz"
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, StatisticsError):
+            raise
+        raise StatisticsError(f"a damaged npz archive ({str(error)[:200]})") from None
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> object:
+    name = info.filename
+    if not name.endswith(".npy"):
+        raise StatisticsError(f"holds {name[:80]!r}, which is no array; expected an npz of numpy arrays")
+    if info.file_size > LARGEST or info.file_size > RATIO * max(info.compress_size, 1) + 65536:
+        raise StatisticsError(
+            f"{name[:80]!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}; not read"
+        )
+    with archive.open(info) as member:
+        content = io.BytesIO(member.read(LARGEST + 1))
+    version = np.lib.format.read_magic(content)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = reader(content)
+    if dtype.hasobject:
+        raise StatisticsError(f"{name[:80]!r} holds Python objects, which are not unpickled; save plain numbers")
+    count = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if count > LARGEST or count > len(content.getvalue()):
+        raise StatisticsError(f"{name[:80]!r} says it has the shape {shape}, more than the file holds")
+    content.seek(0)
+    return np.lib.format.read_array(content, allow_pickle=False)
