@@ -47,12 +47,18 @@ def models() -> dict[str, tuple[Any, Any, np.ndarray]]:
 
 
 def converted(estimator: Any, width: int) -> bytes:
-    options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") and not hasattr(estimator, "steps") else None
+    options = (
+        {id(estimator): {"zipmap": False}}
+        if hasattr(estimator, "predict_proba") and not hasattr(estimator, "steps")
+        else None
+    )
     if hasattr(estimator, "steps") and hasattr(estimator, "predict_proba"):
         options = {id(estimator): {"zipmap": False}}
     shape = [("x", FloatTensorType([None, width]))]
     return bytes(
-        convert_sklearn(estimator, initial_types=shape, options=options, target_opset={"": 17, "ai.onnx.ml": 3}).SerializeToString()
+        convert_sklearn(
+            estimator, initial_types=shape, options=options, target_opset={"": 17, "ai.onnx.ml": 3}
+        ).SerializeToString()
     )
 
 
@@ -78,7 +84,9 @@ def main(seconds: float, out: Path | None) -> None:
         runs: dict[str, Callable[[np.ndarray], Any]] = {"bare (rows scaled beforehand)": ready(bare)}
         plain = runs["bare (rows scaled beforehand)"]
         mean, scale = scaler.mean_, scaler.scale_
-        runs["sklearn transform + model"] = lambda x, m=plain, s=scaler: m(s.transform(x.astype(np.float64)).astype(np.float32))
+        runs["sklearn transform + model"] = lambda x, m=plain, s=scaler: m(
+            s.transform(x.astype(np.float64)).astype(np.float32)
+        )
         runs["numpy + model"] = lambda x, m=plain, a=mean, b=scale: m(((x - a) / b).astype(np.float32))
         runs["skl2onnx, whole Pipeline"] = ready(converted(pipeline, raw.shape[1]))
         with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +100,9 @@ def main(seconds: float, out: Path | None) -> None:
     measuring.write("inference", {"threads": 1, "rows": figures}, out)
 
 
-def _measured(name: str, runs: dict[str, Callable[[np.ndarray], Any]], raw: np.ndarray, pipeline: Any, seconds: float) -> list[dict[str, Any]]:
+def _measured(
+    name: str, runs: dict[str, Callable[[np.ndarray], Any]], raw: np.ndarray, pipeline: Any, seconds: float
+) -> list[dict[str, Any]]:
     many = raw[np.random.default_rng(0).integers(0, len(raw), 4096)]
     wide = many.astype(np.float64)
     expected = pipeline.predict_proba(wide) if hasattr(pipeline, "predict_proba") else pipeline.predict(wide)
@@ -102,9 +112,18 @@ def _measured(name: str, runs: dict[str, Callable[[np.ndarray], Any]], raw: np.n
     rows = []
     for batch in BATCHES:
         x, z = many[:batch], scaled[:batch]
-        times = measuring.interleaved({k: (lambda r=run, v=z if k == first else x: r(v)) for k, run in runs.items()}, seconds)
+        times = measuring.interleaved(
+            {k: (lambda r=run, v=z if k == first else x: r(v)) for k, run in runs.items()}, seconds
+        )
         rows += [
-            {"model": name, "way": k, "batch": batch, "microseconds": t, "ratio": t / times[first], "rows_off": wrong[k]}
+            {
+                "model": name,
+                "way": k,
+                "batch": batch,
+                "microseconds": t,
+                "ratio": t / times[first],
+                "rows_off": wrong[k],
+            }
             for k, t in times.items()
         ]
     return rows

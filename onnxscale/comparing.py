@@ -143,4 +143,4 @@ def argmax_flips(a: Array, b: Array) -> Array:
         return np.zeros(len(a) if a.ndim else 0, bool)
     with np.errstate(invalid="ignore"):
         flip = np.argmax(a, -1) != np.argmax(b, -1)
-    return flip.reshape(len(a), -1).any(axis=1)
+    return np.asarray(flip.reshape(len(a), -1).any(axis=1))

@@ -147,10 +147,12 @@ def rewire(graph: onnx.GraphProto, old: str, new: str, *, keep_shape_readers: bo
 def used_names(model: onnx.ModelProto) -> set[str]:
     """Every name of a tensor or a node anywhere in the model."""
     found: set[str] = set()
-    for graph, _ in walk.bodies(model):
+    for body in walk.bodies(model):
+        graph = body.graph
         found.update(n for node in graph.node for n in (node.name, *node.input, *node.output))
         if isinstance(graph, onnx.GraphProto):
-            found.update(v.name for v in (*graph.input, *graph.output, *graph.value_info, *graph.initializer))
+            found.update(v.name for v in (*graph.input, *graph.output, *graph.value_info))
+            found.update(t.name for t in graph.initializer)
             found.update(s.values.name for s in graph.sparse_initializer)
             found.update(a.tensor_name for a in graph.quantization_annotation)
             found.update(p.value for a in graph.quantization_annotation for p in a.quant_parameter_tensor_names)

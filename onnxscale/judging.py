@@ -9,6 +9,7 @@ import numpy as np
 
 from onnxscale.comparing import OutputCheck, Worst, argmax_flips, numbers, relative, same, ulps
 from onnxscale.feeding import Feed
+from onnxscale.samples import LARGEST
 from onnxscale.step import Array
 from onnxscale.worker import Answers, Failure
 
@@ -32,7 +33,8 @@ def judge(
         mine = next((a for a in (got[i], got_plain[i]) if isinstance(a, Failure)), None)
         theirs = next((a for a in (expected[i], plain[i]) if isinstance(a, Failure)), None)
         if theirs is None and mine is None:
-            good.append(i)
+            if feed.label != LARGEST:  # where those overflow depends on the order of operations; the seam has them
+                good.append(i)
         elif theirs is None and mine is not None:
             notes.append(f"only the baked model fails on {feed.label!r}: {mine.message}")
         elif theirs is not None:
@@ -72,8 +74,8 @@ def _output(name: str, answers: Sequence[_Answers], bounds: Mapping[str, float])
 
 
 def _rows_over(difference: Array, limit: float) -> Array:
-    over = difference > limit
-    return over.reshape(len(over), -1).any(axis=1) if over.ndim else np.atleast_1d(over)
+    over = np.asarray(difference > limit)
+    return np.asarray(over.reshape(len(over), -1).any(axis=1) if over.ndim else np.atleast_1d(over))
 
 
 def _floats(name: str, answers: Sequence[_Answers], bound: float) -> OutputCheck:

@@ -11,16 +11,16 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict, deque
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import onnx
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from onnxscale.errors import ModelError
 from onnxscale.pieces import Copy, Pieces, joined, size
 from onnxscale.wire import LENGTH, VARINT, Buffer, encode_varint, fields, header
 
+Descriptor: TypeAlias = Any  # protobuf's, whichever of its implementations is at work
 MARK = f"*/onnxscale {secrets.token_hex(16)}: bytes of the file itself/*"  # no file can forge it
 LARGE = 4096
 _PAYLOAD = {9, 4, 10}  # raw_data, packed float_data, packed double_data: the same little-endian bytes
@@ -99,7 +99,7 @@ def render(data: Buffer, pristine: onnx.ModelProto, edited: onnx.ModelProto) -> 
 
 
 def _message(data: Buffer, old: Message, new: Message, start: int, end: int) -> Pieces:
-    descriptors = {f.number: f for f in old.DESCRIPTOR.fields}
+    descriptors: dict[int, Any] = {f.number: f for f in old.DESCRIPTOR.fields}
     entries = list(fields(data, start, end))
     counts: dict[int, int] = defaultdict(int)
     for entry in entries:

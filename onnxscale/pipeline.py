@@ -124,7 +124,7 @@ class Baked:
         self.check_output(path, force=force, in_place=in_place)
         out = Path(os.path.abspath(path))
         self.original.unchanged()
-        with _carried(self.original, out), ThreadPoolExecutor(1) as hashing:  # the original is hashed while it is copied
+        with _carried(self.original, out), ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
             digest = hashing.submit(self.original.sha256)
             saving.save(self.original, self.file(digest.result), out, replace=force or in_place)
         return out

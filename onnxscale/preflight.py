@@ -108,7 +108,8 @@ def _expansion(proto: onnx.ModelProto) -> None:
     functions = {(f.domain, f.name, getattr(f, "overload", "")): f for f in proto.functions}
     calls: dict[object, dict[object, int]] = {}
     own: dict[object, int] = {}
-    for key, root in [(None, proto.graph), *functions.items()]:
+    roots: list[tuple[object, onnx.GraphProto | onnx.FunctionProto]] = [(None, proto.graph), *functions.items()]
+    for key, root in roots:
         called: dict[object, int] = defaultdict(int)
         own[key] = 0
         waiting: list[tuple[onnx.GraphProto | onnx.FunctionProto, int]] = [(root, 0)]

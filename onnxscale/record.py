@@ -41,7 +41,8 @@ def make(
     before = recognition.recorded(model)
     if before is not None:
         earlier = {k: v for k, v in before.items() if k not in ("undo", "earlier")}
-        record["earlier"] = [earlier, *before.get("earlier", [])]
+        older = before.get("earlier")
+        record["earlier"] = [earlier, *(older if isinstance(older, list) else [])]
     if comparison is not None:
         record["verification"] = {
             "verdict": comparison.verdict,
@@ -91,7 +92,7 @@ def array(content: Any, where: str) -> Array:
     try:
         spelled = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
         values = [spelled.get(v, v) if isinstance(v, str) else v for v in content["values"]]
-        return np.array(values).astype(np.dtype(content["dtype"])).reshape(content["shape"])
+        return np.asarray(np.array(values).astype(np.dtype(content["dtype"])).reshape(content["shape"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the record is damaged at {where}: {error}") from None
 

@@ -14,6 +14,7 @@ from onnxscale.step import Array
 from onnxscale.transform import Transform
 
 SWEPT, TESTED = 64, 256
+LARGEST = "the largest floats"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +75,13 @@ def families(
     tiny, top = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
     plain = [0.0, -0.0, 1.0, -1.0, float(tiny), -float(tiny), 1e-30, 255.0]
     made.append(Family("zeros, subnormals, ones", np.stack([np.full(shape, v) for v in plain])))
-    wild = [np.full(shape, v) for v in (np.nan, np.inf, -np.inf, float(top), -float(top))]
+    wild = [np.full(shape, v) for v in (np.nan, np.inf, -np.inf)]
     for value in (np.nan, np.inf):
         row = np.array(r.center)
         row.flat[int(rng.integers(row.size)) if row.size else 0] = value
         wild.append(row)
     made.append(Family("NaN and infinity", np.stack(wild), ordinary=False))
+    made.append(Family(LARGEST, np.stack([np.full(shape, float(top)), np.full(shape, -float(top))]), ordinary=False))
     return made
 
 

@@ -6,6 +6,7 @@ limits of time and memory, and their death is an answer like any other. One chil
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -87,7 +88,7 @@ def _cause(code: int | None) -> str:
 def started(size: int = 0, seconds: float = 300) -> Iterator[Worker]:
     """A child for models of up to `size` bytes, ended when the block is left. seconds: for each request."""
     method = "fork" if sys.platform == "linux" else "spawn"
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, 4 * GIB + 6 * size, int(seconds) + 60), daemon=True)
     process.start()
@@ -112,6 +113,7 @@ def _limit(memory: int, seconds: int) -> None:
 
 def _serve(pipe: Connection, memory: int, seconds: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.disable()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what native code prints is no data of ours
         os.dup2(nowhere, stream)
@@ -124,7 +126,7 @@ def _serve(pipe: Connection, memory: int, seconds: int) -> None:
             loaded[model, optimized] = _session(model, optimized)
         return _run(loaded[model, optimized], feeds)
 
-    jobs = {"run": run, "check": _check, "versions": _versions}
+    jobs: dict[str, Any] = {"run": run, "check": _check, "versions": _versions}
     while True:
         try:
             name, *arguments = pipe.recv()

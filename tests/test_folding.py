@@ -24,7 +24,9 @@ Array = npt.NDArray[np.generic]
 TYPES = {"float16": "float16", "float32": "float", "float64": "double"}
 
 
-def text(body: str, weights: Mapping[str, Array] | None = None, opset: int = 17, ir: int = 8, ml: int = 3) -> onnx.ModelProto:
+def text(
+    body: str, weights: Mapping[str, Array] | None = None, opset: int = 17, ir: int = 8, ml: int = 3
+) -> onnx.ModelProto:
     """A model from its graph in ONNX text and its initializers."""
     made = parser.parse_model(f'<ir_version: {ir}, opset_import: ["" : {opset}, "ai.onnx.ml" : {ml}]> g {body}')
     made.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in (weights or {}).items())
@@ -37,7 +39,9 @@ def standard(mean: npt.ArrayLike, std: npt.ArrayLike) -> Transform:
 
 def run(model: bytes | onnx.ModelProto | Path, **feeds: Array) -> list[Array]:
     source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
-    session = ort.InferenceSession(str(source) if isinstance(source, Path) else source, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        str(source) if isinstance(source, Path) else source, providers=["CPUExecutionProvider"]
+    )
     return list(session.run(None, feeds))
 
 
@@ -91,7 +95,9 @@ def relative(got: Array, want: Array) -> float:
     return difference(got, want) / float(np.max(np.abs(want.astype("d"))))
 
 
-def agrees(folded: Folded, model: onnx.ModelProto, transform: Transform, x: Array, axis: int = -1, most: float = 2e-6) -> None:
+def agrees(
+    folded: Folded, model: onnx.ModelProto, transform: Transform, x: Array, axis: int = -1, most: float = 2e-6
+) -> None:
     name = model.graph.input[0].name
     got = run(folded.content, **{name: x})
     want = run(model, **{name: transform(x, axis).astype(x.dtype)})
@@ -148,9 +154,7 @@ def test_dense(body: str, left: int) -> None:
 
 
 TURNED = "t = Transpose <perm = [0, 2, 1]> (x) f = Flatten(t) y = Gemm(f, w, c)"
-VIEWED = (
-    "s = Shape(x) g = Gather(s, z) u = Unsqueeze(g, z1) r = Concat <axis = 0> (u, o) f = Reshape(x, r) y = Gemm(f, w, c)"
-)
+VIEWED = "s = Shape(x) g = Gather(s, z) u = Unsqueeze(g, z1) r = Concat <axis = 0> (u, o) f = Reshape(x, r) y = Gemm(f, w, c)"
 PICKED = "p = Gather <axis = 1> (x, i) y = Gemm(p, w, c)"
 
 
@@ -159,11 +163,19 @@ PICKED = "p = Gather <axis = 1> (x, i) y = Gemm(p, w, c)"
     [
         (TURNED, (3, 4), 1),
         (TURNED, (3, 4), 2),
-        (f"<int64[2] s = {{0, -1}}> {{ f = Reshape(x, s) y = Gemm(f, w, c) }}", (3, 4), 1),
-        (f"<int64[2] s = {{-1, 12}}> {{ f = Reshape(x, s) y = Gemm(f, w, c) }}", (3, 4), 2),
+        ("<int64[2] s = {0, -1}> { f = Reshape(x, s) y = Gemm(f, w, c) }", (3, 4), 1),
+        ("<int64[2] s = {-1, 12}> { f = Reshape(x, s) y = Gemm(f, w, c) }", (3, 4), 2),
         (f"<int64[1] o = {{-1}}, int64 z = {{0}}, int64[1] z1 = {{0}}> {{ {VIEWED} }}", (3, 4), 2),
-        ("<int64[1] a = {1}, int64[1] b = {99}, int64[1] t = {2}> { p = Slice(x, a, b, a, t) y = Gemm(p, w, c) }", (24,), 1),
-        ("<int64[1] a = {-1}, int64[1] b = {-99}, int64[1] k = {1}> { p = Slice(x, a, b, k, a) y = Gemm(p, w, c) }", (12,), 1),
+        (
+            "<int64[1] a = {1}, int64[1] b = {99}, int64[1] t = {2}> { p = Slice(x, a, b, a, t) y = Gemm(p, w, c) }",
+            (24,),
+            1,
+        ),
+        (
+            "<int64[1] a = {-1}, int64[1] b = {-99}, int64[1] k = {1}> { p = Slice(x, a, b, k, a) y = Gemm(p, w, c) }",
+            (12,),
+            1,
+        ),
         ("p, q = Split <axis = 1> (x) g = Gemm(p, w, c) h = Gemm(q, w, c) y = Sub(g, h)", (24,), 1),
         (f"<int64[12] i = {{3,1,4,1,5,9,2,6,5,3,5,8}}> {{ {PICKED} }}", (24,), 1),
         ("<int64[1] i = {1}> { p = Unsqueeze(x, i) q = Squeeze(p, i) m = MatMul(q, w) y = Add(m, c) }", (12,), 1),
@@ -185,7 +197,10 @@ def test_walk(body: str, dims: tuple[int, ...], axis: int) -> None:
 
 
 def test_a_concat_with_another_input_is_scaled_in_part() -> None:
-    model = text("(float[N,6] x, float[N,6] z) => (float[N,5] y) { p = Concat <axis = 1> (z, x) y = Gemm(p, w, c) }", {"w": W, "c": C})
+    model = text(
+        "(float[N,6] x, float[N,6] z) => (float[N,5] y) { p = Concat <axis = 1> (z, x) y = Gemm(p, w, c) }",
+        {"w": W, "c": C},
+    )
     t = standard(MEAN[:6], STD[:6])
     folded = fold(model, t)
     x, z = ROWS[:, :6], ROWS[:, 6:]
@@ -195,7 +210,8 @@ def test_a_concat_with_another_input_is_scaled_in_part() -> None:
 
 def test_branches_are_judged_one_by_one() -> None:
     model = text(
-        "(float[N,12] x) => (float[N,5] y) { i = Identity(x) a = MatMul(i, w) s = Sigmoid(x) b = MatMul(s, w) y = Add(a, b) }", {"w": W}
+        "(float[N,12] x) => (float[N,5] y) { i = Identity(x) a = MatMul(i, w) s = Sigmoid(x) b = MatMul(s, w) y = Add(a, b) }",
+        {"w": W},
     )
     folded = fold(model, T12)
     assert sorted(folded.taken) == ["all", "nothing"]
@@ -212,7 +228,8 @@ def test_one_reader_that_absorbs_nothing_gives_plain_nodes_at_the_input() -> Non
 
 def test_nodes_after_a_passage_serve_only_the_reader_that_needs_them() -> None:
     model = text(
-        "(float[N,3,4] x) => (float[N,5] y, float[N,12] z) { f = Flatten(x) z = Sigmoid(f) y = Gemm(f, w, c) }", {"w": W, "c": C}
+        "(float[N,3,4] x) => (float[N,5] y, float[N,12] z) { f = Flatten(x) z = Sigmoid(f) y = Gemm(f, w, c) }",
+        {"w": W, "c": C},
     )
     t = standard(MEAN[:4], STD[:4])
     folded = fold(model, t, 2)
@@ -221,7 +238,9 @@ def test_nodes_after_a_passage_serve_only_the_reader_that_needs_them() -> None:
 
 
 def test_a_graph_output_on_the_way_holds_scaled_values() -> None:
-    model = text("(float[N,12] x) => (float[N,5] y, float[N,12] i) { i = Identity(x) y = Gemm(i, w, c) }", {"w": W, "c": C})
+    model = text(
+        "(float[N,12] x) => (float[N,5] y, float[N,12] i) { i = Identity(x) y = Gemm(i, w, c) }", {"w": W, "c": C}
+    )
     folded = fold(model, T12)
     if folded.fold.form == "fold":
         agrees(folded, model, T12, ROWS)
@@ -230,7 +249,10 @@ def test_a_graph_output_on_the_way_holds_scaled_values() -> None:
 def test_readers_inside_branches_get_nodes() -> None:
     then = "then_branch = t () => (float[N,5] p) { p = Gemm(x, w, c) }"
     other = "else_branch = e () => (float[N,5] q) { q = MatMul(x, w) }"
-    model = text(f"(float[N,12] x, bool k) => (float[N,5] y) {{ a = If <{then}, {other}> (k) b = Gemm(x, w, c) y = Add(a, b) }}", {"w": W, "c": C})
+    model = text(
+        f"(float[N,12] x, bool k) => (float[N,5] y) {{ a = If <{then}, {other}> (k) b = Gemm(x, w, c) y = Add(a, b) }}",
+        {"w": W, "c": C},
+    )
     folded = fold(model, T12)
     assert sorted(folded.taken) == ["all", "nothing"]
     for k in (True, False):
@@ -244,7 +266,9 @@ def test_readers_inside_branches_get_nodes() -> None:
 @pytest.mark.parametrize("dtype", TYPES)
 def test_weights_of_every_float_type(dtype: str) -> None:
     kind = TYPES[dtype]
-    model = text(f"({kind}[N,12] x) => ({kind}[N,5] y) {{ y = Gemm(x, w, c) }}", {"w": W.astype(dtype), "c": C.astype(dtype)})
+    model = text(
+        f"({kind}[N,12] x) => ({kind}[N,5] y) {{ y = Gemm(x, w, c) }}", {"w": W.astype(dtype), "c": C.astype(dtype)}
+    )
     folded = fold(model, T12)
     assert folded.taken == ["all"]
     agrees(folded, model, T12, ROWS.astype(dtype), most={"float16": 2e-2, "float32": 2e-6, "float64": 1e-14}[dtype])
@@ -281,7 +305,13 @@ def test_large_weights_are_read_from_the_file(tmp_path: Path) -> None:
 
 
 def test_old_models_list_their_weights_as_inputs() -> None:
-    model = text("(float[N,12] x, float[12,5] w, float[5] c) => (float[N,5] y) { y = Gemm(x, w, c) }", {"w": W, "c": C}, opset=9, ir=3, ml=1)
+    model = text(
+        "(float[N,12] x, float[12,5] w, float[5] c) => (float[N,5] y) { y = Gemm(x, w, c) }",
+        {"w": W, "c": C},
+        opset=9,
+        ir=3,
+        ml=1,
+    )
     folded = fold(model, T12)
     assert folded.taken == ["all"]
     assert [v.name for v in folded.proto.graph.input] == ["x"]
@@ -327,11 +357,20 @@ CHANNELS = standard([100.0, 120.0, 140.0], [50.0, 60.0, 70.0])
     ],
 )
 def test_convolutions(conv: str, left: int) -> None:
-    held = {"k": K, "d": weights(6, 1, 3, 3), "u": weights(3, 6, 3, 3), "v": weights(3, 2, 3, 3), "one": weights(3, 6, 1, 1)}
+    held = {
+        "k": K,
+        "d": weights(6, 1, 3, 3),
+        "u": weights(3, 6, 3, 3),
+        "v": weights(3, 2, 3, 3),
+        "one": weights(3, 6, 1, 1),
+    }
     name = conv.rpartition(",")[2].strip(" )")
     for bias in ("", ", b"):
         call = conv[:-1] + bias + ")"
-        model = text(f"(float[N,3,H,W] x) => (float[N,6,h,w] y) {{ y = {call} }}", {name: held[name], **({"b": weights(6)} if bias else {})})
+        model = text(
+            f"(float[N,3,H,W] x) => (float[N,6,h,w] y) {{ y = {call} }}",
+            {name: held[name], **({"b": weights(6)} if bias else {})},
+        )
         folded = fold(model, CHANNELS, 1)
         assert folded.taken == ["scale" if left else "all"]
         assert folded.fold.nodes_left == left
@@ -374,7 +413,10 @@ def test_instance_normalization_takes_what_is_exact() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_recurrent(op: str, direction: str, bias: bool) -> None:
     gates, count = {"LSTM": 4, "GRU": 3, "RNN": 1}[op] * 5, 2 if direction == "bidirectional" else 1
-    held = {"w": RNG.standard_normal((count, gates, 12)).astype("f") / 4, "r": RNG.standard_normal((count, gates, 5)).astype("f") / 3}
+    held = {
+        "w": RNG.standard_normal((count, gates, 12)).astype("f") / 4,
+        "r": RNG.standard_normal((count, gates, 5)).astype("f") / 3,
+    }
     if bias:
         held["b"] = RNG.standard_normal((count, 2 * gates)).astype("f") / 2
     model = text(
@@ -389,9 +431,14 @@ def test_recurrent(op: str, direction: str, bias: bool) -> None:
 def ml(op: str, outputs: list[tuple[str, int]], width: int = 12, **attributes: object) -> onnx.ModelProto:
     node = helper.make_node(op, ["x"], [n for n, _ in outputs], domain="ai.onnx.ml", **attributes)
     inner = helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info("x", 1, ["N", width])], [helper.make_tensor_value_info(n, t, ["N"] if t == 7 else ["N", n]) for n, t in outputs]
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["N", width])],
+        [helper.make_tensor_value_info(n, t, ["N"] if t == 7 else ["N", n]) for n, t in outputs],
     )
-    return helper.make_model(inner, ir_version=8, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)])
+    return helper.make_model(
+        inner, ir_version=8, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    )
 
 
 def test_linear_models() -> None:
@@ -434,6 +481,74 @@ def test_an_existing_scaler_is_composed() -> None:
     folded = fold(model, T12)
     assert folded.taken == ["all"] and folded.ops == ["Scaler"]
     agrees(folded, model, T12, ROWS)
+
+
+# the model's own arithmetic
+
+
+@pytest.mark.parametrize(
+    ("body", "ops"),
+    [
+        ("a = Sub(x, p) b = Div(a, q) y = Gemm(b, w, c)", ["Gemm"]),
+        ("a = Mul(q, x) b = Add(p, a) y = Gemm(b, w, c)", ["Gemm"]),
+        ("a = Sub(p, x) y = Gemm(a, w, c)", ["Gemm"]),
+        ("a = Mul(x, h) b = Sub(a, h) d = Identity(b) y = Gemm(d, w, c)", ["Identity", "Gemm"]),
+        ("a = Sub(x, p) b = Div(a, q) y = Sigmoid(b)", ["Sub", "Div", "Sigmoid"]),
+        ("a = Sub(x, p) b = Div(a, q) d = Identity(b) y = Sigmoid(d)", ["Sub", "Div", "Identity", "Sigmoid"]),
+        ("a = Sub(x, p) s = Sigmoid(a) b = Mul(a, q) g = Gemm(b, w, c) e = Gemm(s, w, c) y = Add(g, e)", None),
+        ("a = Sub(x, p) y = Div(a, q)", ["Sub", "Div"]),
+        ("a = Mul(x, q) y = Relu(a)", ["Sub", "Mul", "Relu"]),
+    ],
+)
+def test_existing_arithmetic_is_composed(body: str, ops: list[str] | None) -> None:
+    out = "N,5" if "Gemm" in body else "N,12"
+    held = {"p": weights(12), "q": np.exp(weights(12)), "h": np.float32(0.5), "w": W, "c": C}
+    used = {k: v for k, v in held.items() if any(f"{b}{k}{e}" in body for b in "( " for e in ",)")}
+    model = text(f"(float[N,12] x) => (float[{out}] y) {{ {body} }}", used)
+    folded = fold(model, T12)
+    assert folded.fold.form == "fold", folded.fold.absorptions
+    if ops:
+        assert [op for op in folded.ops if op != "Sub" or "Sub" in ops] == ops
+        assert set(folded.taken) <= {"all", "nothing"}
+    agrees(folded, model, T12, ROWS)
+
+
+def test_trees_see_the_model_s_own_roundings() -> None:
+    splits = np.sort(RNG.standard_normal(63)).astype("f")
+    tree: dict[str, list[object]] = {"ids": [], "value": [], "mode": [], "yes": [], "no": []}
+    for i in range(63):
+        for key, value in zip(tree, (i, splits[i], "BRANCH_LEQ", 63 + i, i + 1 if i < 62 else 126), strict=True):
+            tree[key].append(value)
+    for i in range(63, 127):
+        for key, value in zip(tree, (i, 0.0, "LEAF", 0, 0), strict=True):
+            tree[key].append(value)
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["b"], ["y"], domain="ai.onnx.ml", n_targets=1, nodes_treeids=[0] * 127, nodes_nodeids=tree["ids"],
+        nodes_featureids=[0] * 127, nodes_values=tree["value"], nodes_modes=tree["mode"], nodes_truenodeids=tree["yes"],
+        nodes_falsenodeids=tree["no"], target_treeids=[0] * 64, target_nodeids=list(range(63, 127)), target_ids=[0] * 64,
+        target_weights=[float(i) for i in range(64)],
+    )  # fmt: skip
+    held = {"p": np.float32(0.3), "q": np.float32(0.7)}
+    model = text("(float[N,1] x) => (float[N,1] y) { a = Sub(x, p) b = Div(a, q) y = Identity(b) }", held)
+    model.graph.node.pop()
+    model.graph.node.append(node)
+    t = standard([5.0], [1 / 3])
+    folded = fold(model, t)
+    assert folded.ops == ["TreeEnsembleRegressor"]
+    near = (splits.astype("d") * 0.7 + 0.3) / 3 + 5
+    x = np.concatenate([np.nextafter(near.astype("f"), np.float32(s * np.inf)) for s in (-1, 1)] + [near.astype("f")])[
+        :, None
+    ]
+    assert np.array_equal(run(folded.content, x=x)[0], run(model, x=t(x).astype("f"))[0])
+
+
+def test_a_reflecting_pad_is_passed() -> None:
+    body = '(float[N,3,8] x) => (float[N,2,l] y) <int64[6] p = {0, 0, 2, 0, 0, 1}> { a = Pad <mode = "reflect"> (x, p) y = Conv(a, k) }'
+    model = text(body, {"k": weights(2, 3, 4)})
+    t = standard(MEAN[:3], STD[:3])
+    folded = fold(model, t, 1)
+    assert folded.taken == ["all"] and folded.ops == ["Pad", "Conv"]
+    agrees(folded, model, t, RNG.standard_normal((4, 3, 8)).astype("f"), 1)
 
 
 # the output side
@@ -502,7 +617,9 @@ def cases(count: int, seed: int) -> Iterator[tuple[onnx.ModelProto, Transform, A
         elif which == 1:
             model = text(f"({kind}[N,{n}] x) => ({kind}[N,{out}] y) {{ y = MatMul(x, w) }}", {"w": w})
         elif which == 2:
-            model = text(f"({kind}[N,{n}] x) => ({kind}[N,{out}] y) {{ m = MatMul(x, w) y = Add(m, c) }}", {"w": w, "c": c})
+            model = text(
+                f"({kind}[N,{n}] x) => ({kind}[N,{out}] y) {{ m = MatMul(x, w) y = Add(m, c) }}", {"w": w, "c": c}
+            )
         elif which == 3:
             k = (rng.standard_normal((out, n, 3)) / np.sqrt(3 * n)).astype(dtype)
             pads = int(rng.integers(0, 2))

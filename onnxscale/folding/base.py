@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from onnxscale.step import Affine, Array
+from onnxscale.step import Affine, Array, Step
 from onnxscale.transform import Transform
 
 Ints = npt.NDArray[np.int64]
@@ -35,7 +35,10 @@ class Carried:
 
     index: of the tensor's rank; the flat feature of the transform at each position, -1 where the scaler does not
     reach; 1 long in dimensions along which it does not change. shape: sizes, symbolic where unknown. dtype: of the
-    tensor; passed: every dtype the values have had since the input, in order.
+    tensor; passed: every dtype the values have had since the input, in order. own: the model's own arithmetic since
+    the input, which is part of `transform`; seen: the same with the roundings that the model makes. alias: the tensor
+    that holds the raw values where the nodes of `own` are passed by. roots: which of the scaler's features each of
+    the transform's features is, where `own` made it other ones.
     """
 
     name: str
@@ -43,6 +46,15 @@ class Carried:
     shape: tuple[Dim, ...]
     passed: tuple[str, ...]
     transform: Transform
+    own: tuple[Step, ...] = ()
+    seen: Transform | None = None
+    alias: str = ""
+    roots: Ints | None = None
+
+    @property
+    def source(self) -> str:
+        """The tensor to read the raw values from."""
+        return self.alias or self.name
 
     @property
     def dtype(self) -> str:

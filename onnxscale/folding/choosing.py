@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from onnxscale import graph
-from onnxscale.folding import bound
+from onnxscale.folding import bound, composing
 from onnxscale.folding.base import Absorber, Carried, Change, Error, Reach, Refusal, Site
 from onnxscale.folding.lookups import Known, attributes, kind
 from onnxscale.folding.walk import Leaf, Trail
@@ -55,7 +55,8 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What the verdicts of one fold have in common. span: of raw values per feature, or None for |t(x)| <= 6."""
+    """What the verdicts of one fold have in common. span: of raw values per feature, or None for |t(x)| <= 6.
+    shape: of the scaler's features."""
 
     proto: onnx.ModelProto
     known: Known
@@ -63,6 +64,7 @@ class Judge:
     monotone: Table
     tolerance: float | None
     span: tuple[Array, Array] | None
+    shape: tuple[int, ...]
     load: Callable[[onnx.TensorProto], Array]
 
     def verdict(self, trail: Trail, leaf: Leaf) -> Verdict:
@@ -89,7 +91,8 @@ class Judge:
     def _affine(self, leaf: Leaf, what: str, carried: Carried, affine: Affine, absorber: Absorber) -> Verdict:
         span = self._span(carried, affine)
         narrow = _narrowed(carried)
-        site = self._site(leaf, carried, affine, bound.whole(affine, span, narrow))
+        noise = composing.noise(carried, span)
+        site = self._site(leaf, carried, affine, _noisy(bound.whole(affine, span, narrow), noise))
         first = absorber(site)
         if not isinstance(first, Refusal) and self._within(first.error):
             return self._settled(leaf, what, site, first)
@@ -107,11 +110,15 @@ class Judge:
             parts = parts[:1]
         lost = np.abs(zero - sum(parts)) + np.abs(zero) * (0.0 if _subtracts_first(carried.transform) else bound.SLACK)
         reach = bound.moved(affine, span, lost, unit, len(parts), narrow)
-        site = self._site(leaf, carried, rest, reach)
+        site = self._site(leaf, carried, rest, _noisy(reach, noise))
         second = absorber(site)
         if not isinstance(second, Refusal) and self._within(second.error):
             return replace(self._settled(leaf, what, site, second, "scale", why), subtract=parts)
-        last = second.reason if isinstance(second, Refusal) else f"{why}; with the shift outside, {self._too_far(second.error)}"
+        last = (
+            second.reason
+            if isinstance(second, Refusal)
+            else f"{why}; with the shift outside, {self._too_far(second.error)}"
+        )
         return Verdict(leaf, Absorption(what, "nothing", last))
 
     def _settled(
@@ -134,13 +141,25 @@ class Judge:
             return f"the bound would be {error.growth:.2g} times the layer's own ({error.relative:.2g} of its output)"
         return f"the bound would be {error.relative:.2g} of the layer's output, the tolerance is {self.tolerance:.2g}"
 
+    def composed(self, carried: Carried) -> Error:
+        """The bound of composed nodes after this tensor."""
+        affine = carried.affine()
+        assert affine is not None
+        return composing.composed_error(carried, self._span(carried, affine))
+
     def _span(self, carried: Carried, affine: Affine) -> bound.Range:
-        usual = bound.usual(affine)
+        usual = bound.usual(composing.scaler(carried) or affine)
         if self.span is None:
             return usual
-        low, high = (carried.at(v, np.nan) for v in self.span)
+        low, high = (self._root(carried, v) for v in self.span)
         bad = ~(np.isfinite(low) & np.isfinite(high))
         return bound.Range(np.where(bad, usual.low, low), np.where(bad, usual.high, high))
+
+    def _root(self, carried: Carried, values: Array) -> Array:
+        """A raw value per feature of the scaler, at each position; NaN where the scaler does not reach."""
+        flat = np.broadcast_to(values, self.shape).ravel()
+        index = carried.index if carried.roots is None else carried.roots[np.maximum(carried.index, 0)]
+        return np.asarray(np.where((index < 0) | (carried.index < 0), np.nan, flat[np.maximum(index, 0)]))
 
     def _site(self, leaf: Leaf, carried: Carried, affine: Affine, reach: Reach) -> Site:
         node = leaf.node
@@ -169,6 +188,10 @@ _NONE = Affine(np.ones(()), np.zeros(()))
 
 def _reach(affine: Affine) -> Reach:
     return Reach(affine.scale, affine.scale, affine.shift, affine.scale)
+
+
+def _noisy(reach: Reach, noise: Array) -> Reach:
+    return replace(reach, err=reach.err + noise)
 
 
 def _narrowed(carried: Carried) -> float:

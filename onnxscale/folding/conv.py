@@ -83,7 +83,10 @@ def _border(site: Site, transposed: bool, taps: int) -> str:
     if any(said.get("pads", ())) or auto not in ("NOTSET", "VALID"):
         return "zero padding: the shift would be wrong at the borders"
     if transposed and (
-        taps > 1 or any(s != 1 for s in said.get("strides", ())) or any(said.get("output_padding", ())) or "output_shape" in said
+        taps > 1
+        or any(s != 1 for s in said.get("strides", ()))
+        or any(said.get("output_padding", ()))
+        or "output_shape" in said
     ):
         return "a transposed convolution has fewer taps at its borders: the shift would be wrong there"
     return ""

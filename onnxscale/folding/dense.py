@@ -43,7 +43,9 @@ def gemm(site: Site) -> Change | Refusal:
     per_output = np.abs(np.broadcast_to(before, np.broadcast_shapes(before.shape, moved.shape))).reshape(-1, moved.size)
     total = before + moved
     after = np.abs(np.broadcast_to(total, np.broadcast_shapes(total.shape, moved.shape))).reshape(-1, moved.size)
-    bound = made.error(per_output.max(0).reshape(made.moved.shape), after.max(0).reshape(made.moved.shape), weights.dtype.name, 3)
+    bound = made.error(
+        per_output.max(0).reshape(made.moved.shape), after.max(0).reshape(made.moved.shape), weights.dtype.name, 3
+    )
     if not moved.any():
         return Change(bound, {1: made.weights})
     unit = beta if old is not None and beta != 0 else 1.0
@@ -88,7 +90,11 @@ def added(
             return total
         return Change(made.error(most, np.abs(made.moved) + most, dtype.name), operands, beside=total)
     after = linear.rounded(moved, dtype)
-    return after if isinstance(after, Refusal) else Change(made.error(0.0, np.abs(made.moved), dtype.name), operands, after=after)
+    return (
+        after
+        if isinstance(after, Refusal)
+        else Change(made.error(0.0, np.abs(made.moved), dtype.name), operands, after=after)
+    )
 
 
 def einsum(site: Site) -> Change | Refusal:

@@ -10,10 +10,11 @@ import onnx
 from onnx import helper
 
 from onnxscale import graph, walk
+from onnxscale.folding import composing
 from onnxscale.folding import nodes as writing
 from onnxscale.folding.base import Carried, Refusal
 from onnxscale.folding.choosing import Absorption, Verdict
-from onnxscale.folding.walk import Trail
+from onnxscale.folding.walk import Passage, Trail
 from onnxscale.graph import InputSpec, Writer
 from onnxscale.step import Array
 from onnxscale.transform import Transform
@@ -32,7 +33,8 @@ class Edit:
 class Fold:
     """A scaler folded into a model, as values. role: "input" or "output". form: "fold", or "nodes" where no reader takes
     anything, so that plain nodes at the tensor are as good and the fold is empty. edits: by the first output of the node
-    they replace. freed: constants that the replaced nodes read; those that nobody reads any more are dropped."""
+    they replace. freed: constants that the replaced nodes read; those that nobody reads any more are dropped.
+    bypassed: nodes, by their first output, that are dropped where nobody reads them any more."""
 
     tensor: str
     role: str
@@ -41,6 +43,7 @@ class Fold:
     edits: Mapping[str, Edit] = field(default_factory=dict)
     initializers: tuple[onnx.TensorProto, ...] = ()
     freed: tuple[str, ...] = ()
+    bypassed: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
 
     @property
@@ -50,9 +53,9 @@ class Fold:
 
     @property
     def nodes_left(self) -> int:
-        """Nodes that the fold adds; Constant nodes do not count."""
+        """Nodes that the fold adds, less those of the model's own that it passes by; Constant nodes do not count."""
         new = [n for e in self.edits.values() for n in (*e.before, *e.after) if n.op_type != "Constant"]
-        return len(new)
+        return len(new) - len(self.bypassed)
 
 
 def node_key(node: onnx.NodeProto) -> str:
@@ -75,6 +78,7 @@ class Draft:
         self._after: dict[str, list[onnx.NodeProto]] = {}
         self._initializers: list[onnx.TensorProto] = []
         self._freed: list[str] = []
+        self._bypassed: list[str] = []
         self._shared: dict[tuple[str, object], str] = {}
 
     def finish(self, role: str, absorptions: tuple[Absorption, ...], form: str = "fold") -> Fold:
@@ -84,7 +88,8 @@ class Draft:
         }
         names = frozenset(self._taken) - self._old
         return Fold(
-            self.spec.name, role, form, absorptions, edits, tuple(self._initializers), tuple(dict.fromkeys(self._freed)), names
+            self.spec.name, role, form, absorptions, edits, tuple(self._initializers), tuple(dict.fromkeys(self._freed)),
+            frozenset(self._bypassed), names,
         )  # fmt: skip
 
     def node(self, node: onnx.NodeProto) -> onnx.NodeProto:
@@ -96,6 +101,26 @@ class Draft:
             self._nodes[key] = copy
         return self._nodes[key]
 
+    def pass_on(self, passage: Passage, trail: Trail) -> None:
+        """A node that moves values reads the raw ones; one whose arithmetic is composed is passed by."""
+        if passage.composes:
+            self._bypassed.append(node_key(passage.node))
+            self._freed += [n for n in passage.node.input if n not in trail.carried]
+            return
+        for i, name in enumerate(passage.node.input):
+            if name in trail.carried and trail.carried[name].alias:
+                self.node(passage.node).input[i] = trail.carried[name].alias
+
+    def write_output(self, passage: Passage, trail: Trail) -> None:
+        """Composed nodes that write an output of the graph in the place of the model's own arithmetic."""
+        name = passage.results[0]
+        written = self._written(passage.node, trail, name, Transform(), -1)
+        last = self._before[name].pop()
+        last.output[list(last.output).index(written)] = name
+        self.node(passage.node).CopyFrom(last)
+        self._bypassed.remove(name)
+        self._shared[name, "scaled"] = name
+
     def absorb(self, verdict: Verdict, trail: Trail) -> None:
         """The node of a verdict takes its change, and reads x - m where the shift stays outside."""
         change, leaf = verdict.change, verdict.leaf
@@ -106,6 +131,7 @@ class Draft:
         self.change(leaf.node, change.operands, change.attributes, change.after)
         if change.beside is not None and verdict.follower is not None:
             self.change(verdict.follower[0], {verdict.follower[1]: change.beside}, {}, None)
+        new.input[leaf.ports[0]] = trail.carried[leaf.sources[0]].source
         if verdict.subtract:
             new.input[leaf.ports[0]] = self._subtracted(leaf.node, trail.carried[leaf.sources[0]], verdict.subtract)
 
@@ -152,9 +178,13 @@ class Draft:
                 found = writing.placed(carried)
                 assert not isinstance(found, Refusal)
                 transform, axis = found
+            composed = bool(carried.own) and carried.affine() is not None and carried.dtype == "float32"
+            dtype = "float32" if composed else dtype
             writer = self._writer(dtype, carried.shape, axis)
-            steps = writing.lowered(transform, self.precision, dtype)
-            result = writing.emit(writer, source, steps, carried.dtype, dtype, carried.dtype)
+            steps = (
+                composing.nodes_of(transform, dtype) if composed else writing.lowered(transform, self.precision, dtype)
+            )
+            result = writing.emit(writer, carried.source, steps, carried.dtype, dtype, carried.dtype)
             self._take(writer, node_key(node))
             self._shared[source, "scaled"] = result
         return self._shared[source, "scaled"]
@@ -163,7 +193,7 @@ class Draft:
         key = (carried.name, len(parts))
         if key not in self._shared:
             writer = self._writer(carried.dtype, carried.shape)
-            result = carried.name
+            result = carried.source
             for part in parts:
                 values, axis = writing.trimmed(part)
                 writer.axis = axis
@@ -188,6 +218,12 @@ def apply(proto: onnx.ModelProto, fold: Fold, taken: set[str] | None = None) -> 
     for node in proto.graph.node:
         edit = fold.edits.get(node_key(node))
         made += [node] if edit is None else [*edit.before, edit.node, *edit.after]
+    while True:  # a chain of them goes from its end
+        gone = _unread(proto, made, tuple(fold.bypassed))
+        kept_nodes = [n for n in made if node_key(n) not in gone]
+        if len(kept_nodes) == len(made):
+            break
+        made = kept_nodes
     dead = _unread(proto, made, fold.freed)
     made = [n for n in made if not (n.op_type == "Constant" and len(n.output) == 1 and n.output[0] in dead)]
     _replace(proto.graph.node, made)
@@ -226,4 +262,3 @@ def _copied(item: Any) -> Any:
     copy = type(item)()
     copy.CopyFrom(item)
     return copy
-

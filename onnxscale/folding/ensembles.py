@@ -1,6 +1,6 @@
 """Tree ensembles as readers of a scaled tensor: their thresholds are rewritten exactly (trees.py), by any monotone scaler.
 
-A Cast to a wider type before the ensemble is part of what the thresholds see; one to a narrower type rounds raw values
+A Cast to a wider type before the ensemble, and arithmetic of the model's own, are part of what the thresholds see; one to a narrower type rounds raw values
 where it used to round scaled ones, which no threshold can undo.
 """
 
@@ -11,8 +11,6 @@ import numpy as np
 from onnxscale.folding import trees
 from onnxscale.folding.base import EXACT, Change, Refusal, Site, vector
 from onnxscale.precision import UNIT
-from onnxscale.step import Step
-from onnxscale.transform import Transform
 
 
 def ensemble(site: Site) -> Change | Refusal:
@@ -25,9 +23,7 @@ def ensemble(site: Site) -> Change | Refusal:
     index = vector(carried.index, -1)
     if isinstance(index, Refusal):
         return Refusal("the scaler changes from row to row")
-    transform = carried.transform
-    if units[-1] < units[0]:
-        transform = transform | Transform((Step("Cast", (), {"to": carried.passed[0]}),))
+    transform = carried.seen or carried.transform
     if index.size == 1:
         features = trees.column({a.name: a for a in site.node.attribute}.get("nodes_featureids"), site.load)
         index = np.full(int(features.max(initial=0)) + 1, index[0])

@@ -19,7 +19,8 @@ import onnx
 
 from onnxscale.folding.base import Carried, Dim, Ints, Look, Refusal
 from onnxscale.graph import DTYPES, FLOATS
-from onnxscale.step import Array
+from onnxscale.step import Array, Step
+from onnxscale.transform import Transform
 
 MOST = 1 << 26  # positions of an index
 
@@ -57,7 +58,7 @@ Moved = list[Carried] | Refusal
 
 
 def _made(move: Move, index: Array, shape: tuple[Dim, ...], output: int = 0) -> Carried:
-    return replace(move.x, name=move.node.output[output], index=index.astype(np.int64), shape=shape)
+    return replace(move.x, name=move.node.output[output], alias="", index=index.astype(np.int64), shape=shape)
 
 
 def same(move: Move) -> Moved:
@@ -76,7 +77,9 @@ def cast(move: Move) -> Moved:
     to = DTYPES.get(int(move.attributes.get("to", 0)), "")
     if to not in FLOATS or to == "bfloat16":
         return Refusal(f"a Cast to {to or 'an unknown type'} rounds the scaled values")
-    return [replace(c, passed=(*c.passed, to)) for c in [_made(move, move.x.index, move.x.shape)]]
+    made = _made(move, move.x.index, move.x.shape)
+    seen = (made.seen or made.transform) | Transform((Step("Cast", (), {"to": made.dtype}),))
+    return [replace(made, passed=(*made.passed, to), seen=seen)]
 
 
 def transpose(move: Move) -> Moved:
@@ -147,7 +150,9 @@ def _reshaped(move: Move, target: list[Dim]) -> Moved:
                     return Refusal(f"a Reshape of {block:,} features")
                 whole = np.broadcast_to(x.index.reshape(x.index.shape[k:]), [int(d) for d in sizes])
                 index = whole.reshape([1] * q + fixed)
-                shape = tuple(f"{move.node.output[0]}.{i}" if d == -1 else d for i, d in enumerate([*target[:q], *fixed]))
+                shape = tuple(
+                    f"{move.node.output[0]}.{i}" if d == -1 else d for i, d in enumerate([*target[:q], *fixed])
+                )
                 return [_made(move, index if x.index.size > 1 else _first(index), shape)]
     return Refusal("a Reshape that mixes features with dimensions of unknown size")
 
@@ -233,12 +238,15 @@ def concat(move: Move) -> Moved:
     there = [p for p in parts if p is not None]
     if any(p.transform is not first.transform or p.passed != first.passed or p.index.ndim != rank for p in there):
         return Refusal("a Concat of values that were scaled in different ways")
-    sizes = [s[at] if (s := move.shape_of(n) if p is None else p.shape) else "" for n, p in zip(move.node.input, parts, strict=True)]
+    sizes = [
+        s[at] if (s := move.shape_of(n) if p is None else p.shape) else ""
+        for n, p in zip(move.node.input, parts, strict=True)
+    ]
     known = [s for s in sizes if isinstance(s, int)]
     shape = list(first.shape)
     shape[at] = sum(known) if len(known) == len(sizes) else f"{move.node.output[0]}.{at}"
     if len(there) == len(parts) and all(p.index.shape[at] == 1 and np.array_equal(p.index, first.index) for p in there):
-        return [replace(first, name=move.node.output[0], shape=tuple(shape))]
+        return [replace(first, name=move.node.output[0], alias="", shape=tuple(shape))]
     if len(known) != len(sizes):
         return Refusal("a Concat with a tensor of unknown size")
     around = np.broadcast_shapes(*(tuple(1 if i == at else d for i, d in enumerate(p.index.shape)) for p in there))
@@ -246,7 +254,29 @@ def concat(move: Move) -> Moved:
         np.broadcast_to(np.int64(-1) if p is None else p.index, [size if i == at else d for i, d in enumerate(around)])
         for size, p in zip(known, parts, strict=True)
     ]
-    return [replace(first, name=move.node.output[0], index=np.concatenate(blocks, axis=at), shape=tuple(shape))]
+    return [
+        replace(first, name=move.node.output[0], alias="", index=np.concatenate(blocks, axis=at), shape=tuple(shape))
+    ]
+
+
+def pad(move: Move) -> Moved:
+    """Padding with values that are there already; not along a dimension of the features."""
+    mode = move.attributes.get("mode", b"constant")
+    pads, axes = move.ints(1, "pads"), move.ints(3)
+    rank = move.x.index.ndim
+    if (mode.decode() if isinstance(mode, bytes) else str(mode)) not in ("reflect", "edge", "wrap"):
+        return Refusal("a Pad with a constant, which the scaler would change")
+    if not isinstance(pads, list) or isinstance(axes, Refusal):
+        return Refusal("a Pad by amounts that are not known")
+    where = [a % rank for a in axes] if axes else list(range(rank))
+    shape = list(move.x.shape)
+    for i, at in enumerate(where):
+        more = pads[i] + pads[i + len(where)]
+        size = shape[at]
+        if more and move.x.index.shape[at] != 1:
+            return Refusal("a Pad along the features")
+        shape[at] = size if not more else size + more if isinstance(size, int) else f"{move.node.output[0]}.{at}"
+    return [_made(move, move.x.index, tuple(shape))]
 
 
 MOVES: dict[str, Callable[[Move], Moved]] = {
@@ -263,4 +293,5 @@ MOVES: dict[str, Callable[[Move], Moved]] = {
     "Gather": gather,
     "Expand": expand,
     "Concat": concat,
+    "Pad": pad,
 }

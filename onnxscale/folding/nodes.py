@@ -3,10 +3,12 @@ leaves before a node that cannot absorb."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from onnxscale import precision as precisions
-from onnxscale.folding.base import Carried, Refusal
+from onnxscale.folding.base import Carried, Ints, Refusal
 from onnxscale.graph import ELEMENTS, Writer
 from onnxscale.step import Array, Step, align
 from onnxscale.steps import OPERATORS
@@ -53,18 +55,21 @@ def trimmed(values: Array) -> tuple[Array, int]:
 
 def placed(carried: Carried) -> tuple[Transform, int] | Refusal:
     """The transform as it is at the positions of a carried tensor, and the axis it lies at there."""
-    t = carried.transform
-    wide = carried.index >= 0
-    if not wide.all():
-        affine = carried.affine()
+    return picked(carried, carried.transform, carried.index)
+
+
+def picked(carried: Carried, t: Transform, index: Ints) -> tuple[Transform, int] | Refusal:
+    """As `placed`, for another transform of the same features, or an index of a larger shape."""
+    if (index < 0).any():
+        affine = replace(carried, transform=t, index=index).affine()
         if affine is None:
             return Refusal("a tensor that the scaler covers only in part, and a scaler that is not affine")
         scale, axis = trimmed(affine.scale)
-        shift = trimmed(affine.shift)[0]
+        shift = np.broadcast_to(affine.shift, index.shape).reshape(scale.shape)
         return Transform((Step("Mul", (scale,)), Step("Add", (shift,)))), axis
     if not t.elementwise or not _per_feature(t):
         return Refusal(f"{t.prose()} cannot be written after the features were moved")
-    positions, axis = trimmed(carried.index)
+    positions, axis = trimmed(index)
 
     def pick(values: Array) -> Array:
         if values.ndim == 0:

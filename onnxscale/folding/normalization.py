@@ -66,7 +66,9 @@ def instance(site: Site) -> Change | Refusal:
         return Refusal("one epsilon for all channels, and a scale that is not the same in all")
     mantissa, _ = np.frexp(sizes.flat[0])
     if mantissa != 0.5 or affine.shift.any():
-        return Refusal("the variance of raw values rounds otherwise than that of scaled ones; no bound holds for all rows")
+        return Refusal(
+            "the variance of raw values rounds otherwise than that of scaled ones; no bound holds for all rows"
+        )
     epsilon = float(site.attributes.get("epsilon", 1e-5))
     signed = {1: (gain * np.sign(affine.scale)).astype(gain.dtype)} if (affine.scale < 0).any() else {}
     return Change(EXACT, signed, {"epsilon": epsilon / float(sizes.flat[0]) ** 2})

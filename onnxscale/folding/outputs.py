@@ -184,7 +184,9 @@ def _leaves(back: Back, node: onnx.NodeProto, scale: Array, shift: Array) -> Cha
     if isinstance(made, Refusal):
         return made
     worst = float(np.max(made[1]))
-    return Change(Error(worst, worst, max(float(np.max(np.abs(shift))) + float(np.max(np.abs(scale))), worst)), node=made[0])
+    return Change(
+        Error(worst, worst, max(float(np.max(np.abs(shift))) + float(np.max(np.abs(scale))), worst)), node=made[0]
+    )
 
 
 LAYERS = {

@@ -10,20 +10,25 @@ import onnx
 
 from onnxscale import graph, walk
 from onnxscale.folding.base import Carried, Dim, Refusal
+from onnxscale.folding.composing import arithmetic
 from onnxscale.folding.lookups import STANDARD, Known, attributes, sizes
 from onnxscale.folding.movement import MOVES, Move
 from onnxscale.graph import InputSpec
 from onnxscale.step import align
 from onnxscale.transform import Transform
 
+ARITHMETIC = ("Sub", "Add", "Mul", "Div")
+PASSED = {**MOVES, **dict.fromkeys(ARITHMETIC, arithmetic)}
+
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """A node that moves carried tensors on."""
+    """A node that moves carried tensors on, or one whose arithmetic is composed with the scaler."""
 
     node: onnx.NodeProto
     sources: tuple[str, ...]
     results: tuple[str, ...]
+    composes: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,25 +88,25 @@ def follow(proto: onnx.ModelProto, known: Known, first: Carried) -> Trail:
             continue
         if node.op_type in graph.SHAPE_READERS and node.domain in STANDARD:
             continue
-        if captured or node.domain not in STANDARD or node.op_type not in MOVES or not _moves(node, ports):
+        if captured or node.domain not in STANDARD or node.op_type not in PASSED or not _moves(node, ports):
             leaves.append(Leaf(node, ports, captured))
             continue
         move = Move(
             node, carried, attributes(node), known.constant, shape_of, lambda n: known.dims(n, shape_of), version
         )
-        made = MOVES[node.op_type](move)
+        made = PASSED[node.op_type](move)
         if isinstance(made, Refusal):
             leaves.append(Leaf(node, ports, (), made.reason))
             continue
         sources = tuple(dict.fromkeys(node.input[p] for p in ports))
         carried.update({c.name: c for c in made if c.name})
-        passages.append(Passage(node, sources, tuple(c.name for c in made if c.name)))
+        passages.append(Passage(node, sources, tuple(c.name for c in made if c.name), node.op_type in ARITHMETIC))
     outputs = frozenset(o.name for o in proto.graph.output) & carried.keys()
     return Trail(first.name, carried, passages, leaves, outputs)
 
 
 def _moves(node: onnx.NodeProto, ports: tuple[int, ...]) -> bool:
-    return ports == (0,) or node.op_type == "Concat"
+    return ports == (0,) or node.op_type == "Concat" or (node.op_type in ARITHMETIC and len(ports) == 1)
 
 
 def _captured(node: onnx.NodeProto) -> Iterator[str]:

@@ -22,6 +22,11 @@ from onnxscale.scalers.robust import Robust
 from onnxscale.scalers.standard import Standard
 from onnxscale.scalers.steps import Steps
 
+__all__ = [
+    "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Function", "Image", "Imputer", "KBins", "MaxAbs", "MinMax", "Normalizer",
+    "Power", "Quantile", "Robust", "Scaler", "Standard", "Steps", "make",
+]  # fmt: skip
+
 ROWS: tuple[type[Scaler], ...] = (
     Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Affine, Steps,
 )  # fmt: skip

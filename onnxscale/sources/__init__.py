@@ -16,7 +16,7 @@ from pathlib import Path
 from onnxscale.errors import StatisticsError
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import csvs, estimators, jsons, npzs, yamls
-from onnxscale.sources.dialects import from_mapping
+from onnxscale.sources.native import from_mapping
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
 from onnxscale.transform import Transform
 

@@ -6,7 +6,7 @@ import csv
 import io
 
 from onnxscale.errors import StatisticsError
-from onnxscale.sources.dialects import STATISTICS
+from onnxscale.sources.keys import STATISTICS
 
 _NAMES = ("feature", "name", "column", "feature_name", "features", "")
 

@@ -26,7 +26,7 @@ def read(data: bytes) -> object:
     except ImportError:
         raise StatisticsError("reading YAML needs PyYAML: pip install 'onnxscale[yaml]'") from None
     try:
-        events = list(yaml.parse(data.decode("utf-8"), Loader=yaml.SafeLoader))
+        events: list[Any] = list(yaml.parse(data.decode("utf-8"), Loader=yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise StatisticsError(f"broken YAML: {' '.join(str(error).split())[:300]}") from None
     depth = 0

@@ -46,7 +46,9 @@ def _row(
 def _clip(build: Builder, x: str, op: str, bound: Array) -> str:
     """One half of a clip before opset 8, where Max and Min neither broadcast nor take float64."""
     if bound.ndim or build.dtype != np.float32:
-        raise build.refuse(f"a clip with a bound per feature, or in float64 before other steps, needs opset {BROADCAST}")
+        raise build.refuse(
+            f"a clip with a bound per feature, or in float64 before other steps, needs opset {BROADCAST}"
+        )
     low, high = (float(bound), np.inf) if op == "Max" else (-np.inf, float(bound))
     return build.node("Clip", x, min=low, max=high)
 

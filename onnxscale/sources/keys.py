@@ -1,0 +1,72 @@
+"""What the keys of a statistics file are called, and tables of features turned into one list per statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onnxscale.errors import StatisticsError, names
+
+# what a key may be called -> what it means here
+SYNONYMS = {
+    **dict.fromkeys(("mean", "mean_", "scaler_mean", "means", "mu", "average"), "mean"),
+    **dict.fromkeys(("std", "std_", "stds", "sigma", "stddev", "standard_deviation"), "std"),
+    **dict.fromkeys(("scale", "scale_", "scaler_scale"), "scale"),
+    **dict.fromkeys(("var", "var_", "variance"), "var"),
+    **dict.fromkeys(("min", "min_"), "min"),
+    **dict.fromkeys(("max", "max_"), "max"),
+    **dict.fromkeys(("data_min", "data_min_"), "data_min"),
+    **dict.fromkeys(("data_max", "data_max_"), "data_max"),
+    **dict.fromkeys(("center", "center_"), "center"),
+    **dict.fromkeys(("median", "50%"), "median"),
+    **dict.fromkeys(("max_abs", "max_abs_", "maxabs"), "max_abs"),
+    **{n: n for n in ("iqr", "offset", "shift", "norm_factor", "lower_bound", "upper_bound", "feature_range", "clip")},
+    **dict.fromkeys(("features", "feature_names", "feature_names_in_", "columns", "names", "feature_names_in"), "features"),
+    **dict.fromkeys(("units", "unit"), "units"),
+    **{n: n for n in ("axis", "kind", "ddof", "steps", "data_range_", "25%", "75%")},
+    "data_range_": "data_range", "data_range": "data_range",
+}  # fmt: skip
+# what a file may say beside, and nothing here reads
+INFORMATION = frozenset(
+    ("n_features", "n_features_in_", "n_samples", "n_samples_seen", "n_samples_seen_", "count", "version", "framework")
+) | {"data_range", "comment", "description", "dtype", "$schema"}
+STATISTICS = set(SYNONYMS) | INFORMATION
+BESIDE = {"features", "units", "axis", "kind", "ddof"}
+
+
+def columns(given: Mapping[Any, Any] | Sequence[Any]) -> tuple[dict[str, Any], bool]:
+    """Per-feature objects (and pandas' tables) turned into one list per statistic; and whether it is a describe() table."""
+    content = dict(given) if isinstance(given, Mapping) else _by_name(given)
+    if {"columns", "index", "data"} <= set(content):  # pandas, orient="split"
+        turned = zip(*content["data"], strict=True)
+        content = {
+            c: dict(zip(content["index"], v, strict=True)) for c, v in zip(content["columns"], turned, strict=True)
+        }
+    if not content or not all(isinstance(v, Mapping) for v in content.values()):
+        if any(isinstance(v, Mapping) for v in content.values()) and not any(k in SYNONYMS for k in content):
+            odd = [k for k, v in content.items() if not isinstance(v, Mapping)]
+            raise StatisticsError(f"some keys hold objects and some do not: {names(odd)}")
+        return {str(k): v for k, v in content.items()}, False
+    if set(content) <= STATISTICS and not all(set(v) <= STATISTICS for v in content.values()):  # orient="index"
+        content = {f: {s: row[f] for s, row in content.items()} for f in next(iter(content.values()))}
+    first = set(next(iter(content.values())))
+    for feature, row in content.items():
+        if set(row) != first:
+            raise StatisticsError(
+                f"feature {feature!r} has the statistics {names(sorted(row))}, the first has {names(sorted(first))}"
+            )
+    flat: dict[str, Any] = {str(s): [row[s] for row in content.values()] for s in next(iter(content.values()))}
+    return {**flat, "features": [str(f) for f in content]}, "count" in flat and "50%" in flat
+
+
+def _by_name(rows: Sequence[Any]) -> dict[str, Any]:
+    """A list of objects that name their feature."""
+    if not rows or not all(isinstance(r, Mapping) for r in rows):
+        raise StatisticsError("expected an object with statistics, or a list of objects, one per feature")
+    made: dict[str, Any] = {}
+    for i, row in enumerate(rows):
+        name = str(row.get("name", row.get("feature", i)))
+        if name in made:
+            raise StatisticsError(f"two features are called {name!r}")
+        made[name] = {k: v for k, v in row.items() if k not in ("name", "feature")}
+    return made
