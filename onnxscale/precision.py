@@ -25,6 +25,7 @@ from onnxscale.transform import Transform
 PRECISIONS = ("exact", "split", "single")
 FACTORS = ("Mul", "Div")
 UNIT = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+TINY = {"float16": 2.0**-25, "bfloat16": 2.0**-134, "float32": 2.0**-150, "float64": 0.0}  # rounding among subnormals
 
 
 def rounded(values: Array, dtype: str) -> Array:
@@ -103,15 +104,16 @@ def bound(transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dty
         )
         value, error = _running(written, raw, start, axis, dtype)
         reference = transform(raw, axis)
-        cast = UNIT[result] * np.abs(reference) if result != dtype else 0.0
+        away = np.abs(value - reference) + error
+        cast = UNIT[result] * (np.abs(reference) + away) + TINY[result] if result != dtype else 0.0
         # the reference is itself rounded to `result` before it is compared
-        slack = UNIT[result] * np.abs(reference) + 2.0**-50 * (np.abs(reference) + np.abs(raw))
-        return np.asarray(np.abs(value - reference) + error + cast + slack * (1 + 2.0**-20))
+        slack = UNIT[result] * np.abs(reference) + TINY[result] + 2.0**-50 * (np.abs(reference) + np.abs(raw))
+        return np.asarray(away + cast + slack * (1 + 2.0**-20))
 
 
 def _running(written: Transform, raw: Array, error: Array, axis: int, dtype: str) -> tuple[Array, Array]:
     """The value of the steps in float64, and the error that each rounding in `dtype` may add, carried along."""
-    unit, tiny = UNIT[dtype], {"float32": 2.0**-149, "float64": 2.0**-1074}.get(dtype, 2.0**-24)
+    unit, tiny = UNIT[dtype], 2 * TINY[dtype]
     value = raw
 
     def place(values: Array) -> Array:

@@ -29,14 +29,16 @@ def scaled(feed: Feed, placements: Sequence[Placement], dtype: str = "float64") 
 
 
 def moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator) -> dict[str, Array]:
-    """The scaled feed, moved by as much as the scaler's own rounding may move it."""
+    """The scaled feed, moved by as much as the scaler's own rounding may move it: each value its own way, or, as a rounded
+    constant does, every row the same way, which models that sum over rows do not average out."""
     arrays = scaled(feed, placements)
     for p in placements:
         if p.role == "input" and p.spec.name in arrays and p.dtype != "float64":
             raw = feed.raw[p.spec.name]
             most = bound(p.transform, p.precision, raw, p.axis % raw.ndim if raw.ndim else 0, p.dtype, p.inner_dtype)
             with np.errstate(over="ignore", invalid="ignore"):
-                moved = arrays[p.spec.name] + rng.choice([-1.0, 1.0], raw.shape) * most
+                ways = raw.shape if rng.random() < 0.5 else (1, *raw.shape[1:])
+                moved = arrays[p.spec.name] + (rng.choice([-1.0, 1.0], ways) * most).reshape(raw.shape)
             arrays[p.spec.name] = rounded(moved, p.inner_dtype)
     return arrays
 

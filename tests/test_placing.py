@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime  # noqa: F401  loaded once here, so that every forked worker starts with it
+import onnxruntime
 import pytest
 
 from onnxscale.errors import PlanError

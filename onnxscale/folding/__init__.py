@@ -17,13 +17,13 @@ import numpy as np
 import onnx
 
 from onnxscale import tensors
-from onnxscale.folding import classical, conv, dense, ensembles, normalization, outputs, recurrent, walk
+from onnxscale.folding import classical, conv, dense, ensembles, normalization, outputs, quantized, recurrent, walk
 from onnxscale.folding.base import Absorber, Refusal
 from onnxscale.folding.choosing import Absorption, Judge
-from onnxscale.folding.editing import Draft, Edit, Fold, apply
+from onnxscale.folding.editing import Draft, Edit, Fold, apply, dequantized
 from onnxscale.folding.lookups import known
 from onnxscale.folding.settling import settle
-from onnxscale.graph import InputSpec, Reader
+from onnxscale.graph import InputSpec, Reader, needs_opset
 from onnxscale.modelfile import ModelFile
 from onnxscale.step import Array
 from onnxscale.transform import Transform
@@ -37,6 +37,8 @@ AFFINE: Mapping[tuple[str, str], Absorber] = {
     ("", "ConvTranspose"): conv.conv_transpose,
     ("", "BatchNormalization"): normalization.batch,
     ("", "InstanceNormalization"): normalization.instance,
+    ("", "QuantizeLinear"): quantized.quantize,
+    ("", "DynamicQuantizeLinear"): quantized.dynamic,
     **{("", op): recurrent.recurrent for op in ("LSTM", "GRU", "RNN")},
     **{(ML, op): classical.linear_model for op in ("LinearRegressor", "LinearClassifier")},
     **{(ML, op): classical.svm for op in ("SVMRegressor", "SVMClassifier")},
@@ -91,6 +93,19 @@ def fold_input(
     return draft.finish("input", settled.absorptions)
 
 
+def fold_pixels(model: ModelFile, proto: onnx.ModelProto, spec: InputSpec, transform: Transform, axis: int) -> Fold:
+    """An input that the app will feed as uint8: the scaler as one DequantizeLinear, where its zero is an integer.
+
+    The caller declares the input as uint8. spec: the input as it is in `proto`, float32. Else the form is "nodes".
+    """
+    found = quantized.pixels(transform, needs_opset(proto))
+    if spec.dtype != "float32" or spec.shape is None:
+        found = Refusal(f"{spec.prose()}: a float32 input of known rank is needed")
+    if isinstance(found, Refusal):
+        return Fold(spec.name, "input", "nodes", (Absorption("uint8 pixels", "nothing", found.reason),))
+    return dequantized(proto, spec, *found, axis)
+
+
 def fold_output(
     model: ModelFile,
     proto: onnx.ModelProto,
@@ -124,4 +139,4 @@ def fold_output(
     return draft.finish("output", said)
 
 
-__all__ = ["AFFINE", "MONOTONE", "Absorption", "Edit", "Fold", "apply", "fold_input", "fold_output"]
+__all__ = ["AFFINE", "MONOTONE", "Absorption", "Edit", "Fold", "apply", "fold_input", "fold_output", "fold_pixels"]

@@ -137,7 +137,8 @@ class Site:
 @dataclass(frozen=True, eq=False)
 class Change:
     """What becomes of the node. operands: input position -> new values. attributes: name -> new value, None: removed.
-    node: a whole new node in its place. after: values to add to its output. beside: new values of the follower's
+    node: a whole new node in its place. after: values to add to its output. rescaled: an output and
+    what to multiply it by. beside: new values of the follower's
     constant."""
 
     error: Error
@@ -145,6 +146,7 @@ class Change:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     node: onnx.NodeProto | None = None
     after: Array | None = None
+    rescaled: tuple[int, Array] | None = None
     beside: Array | None = None
 
 

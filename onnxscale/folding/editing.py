@@ -12,7 +12,7 @@ from onnx import helper
 from onnxscale import graph, walk
 from onnxscale.folding import composing
 from onnxscale.folding import nodes as writing
-from onnxscale.folding.base import Carried, Refusal
+from onnxscale.folding.base import Carried, Error, Refusal
 from onnxscale.folding.choosing import Absorption, Verdict
 from onnxscale.folding.walk import Passage, Trail
 from onnxscale.graph import InputSpec, Writer
@@ -34,7 +34,8 @@ class Fold:
     """A scaler folded into a model, as values. role: "input" or "output". form: "fold", or "nodes" where no reader takes
     anything, so that plain nodes at the tensor are as good and the fold is empty. edits: by the first output of the node
     they replace. freed: constants that the replaced nodes read; those that nobody reads any more are dropped.
-    bypassed: nodes, by their first output, that are dropped where nobody reads them any more."""
+    bypassed: nodes, by their first output, that are dropped where nobody reads them any more.
+    first: nodes at the start; every reader of the input reads `seam` then, the scaled tensor."""
 
     tensor: str
     role: str
@@ -44,6 +45,8 @@ class Fold:
     initializers: tuple[onnx.TensorProto, ...] = ()
     freed: tuple[str, ...] = ()
     bypassed: frozenset[str] = frozenset()
+    first: tuple[onnx.NodeProto, ...] = ()
+    seam: str = ""
     names: frozenset[str] = frozenset()
 
     @property
@@ -54,8 +57,12 @@ class Fold:
     @property
     def nodes_left(self) -> int:
         """Nodes that the fold adds, less those of the model's own that it passes by; Constant nodes do not count."""
-        new = [n for e in self.edits.values() for n in (*e.before, *e.after) if n.op_type != "Constant"]
-        return len(new) - len(self.bypassed)
+        return sum(n.op_type != "Constant" for n in self.new) - len(self.bypassed)
+
+    @property
+    def new(self) -> list[onnx.NodeProto]:
+        """The nodes that the fold adds."""
+        return [*self.first, *(n for e in self.edits.values() for n in (*e.before, *e.after))]
 
 
 def node_key(node: onnx.NodeProto) -> str:
@@ -89,7 +96,7 @@ class Draft:
         names = frozenset(self._taken) - self._old
         return Fold(
             self.spec.name, role, form, absorptions, edits, tuple(self._initializers), tuple(dict.fromkeys(self._freed)),
-            frozenset(self._bypassed), names,
+            frozenset(self._bypassed), names=names,
         )  # fmt: skip
 
     def node(self, node: onnx.NodeProto) -> onnx.NodeProto:
@@ -128,7 +135,7 @@ class Draft:
         new = self.node(leaf.node)
         if change.node is not None:
             new.CopyFrom(change.node)
-        self.change(leaf.node, change.operands, change.attributes, change.after)
+        self.change(leaf.node, change.operands, change.attributes, change.after, change.rescaled)
         if change.beside is not None and verdict.follower is not None:
             self.change(verdict.follower[0], {verdict.follower[1]: change.beside}, {}, None)
         new.input[leaf.ports[0]] = trail.carried[leaf.sources[0]].source
@@ -136,8 +143,9 @@ class Draft:
             new.input[leaf.ports[0]] = self._subtracted(leaf.node, trail.carried[leaf.sources[0]], verdict.subtract)
 
     def change(
-        self, node: onnx.NodeProto, operands: Mapping[int, Array], attributes: Mapping[str, Any], after: Array | None
-    ) -> None:
+        self, node: onnx.NodeProto, operands: Mapping[int, Array], attributes: Mapping[str, Any],
+        after: Array | None, rescaled: tuple[int, Array] | None = None,
+    ) -> None:  # fmt: skip
         """New constants, attributes and an addend for a node."""
         new, writer = self.node(node), self._writer("float32", ())
         for position, values in sorted(operands.items()):
@@ -158,6 +166,13 @@ class Draft:
             shift = writer.tensor(after, "shift")
             adding = helper.make_node("Add", [new.output[0], shift], [result], name=writer.name("Add"))
             self._after.setdefault(key, []).append(adding)
+        if rescaled is not None:
+            position, factor = rescaled
+            result = new.output[position]
+            new.output[position] = writer.name("unscaled")
+            by = writer.tensor(factor, "factor")
+            product = helper.make_node("Mul", [new.output[position], by], [result], name=writer.name("Mul"))
+            self._after.setdefault(key, []).append(product)
         self._take(writer, key)
 
     def scaled(self, verdict: Verdict, trail: Trail, transform: Transform, axis: int) -> None:
@@ -210,11 +225,31 @@ class Draft:
         self._before.setdefault(key, []).extend(writer.nodes)
 
 
+def dequantized(proto: onnx.ModelProto, spec: InputSpec, scale: Array, zero: Array, axis: int) -> Fold:
+    """uint8 pixels scaled by one DequantizeLinear."""
+    taken = graph.used_names(proto)
+    old = frozenset(taken)
+    writer = Writer(proto, taken, spec.name, "float32", spec, axis)
+    where: dict[str, Any] = {} if zero.ndim == 0 else {"axis": axis}
+    constants = writer.tensor(scale, "scale"), writer.tensor(zero, "zero_point")
+    result = writer.node("DequantizeLinear", spec.name, *constants, **where)
+    unit = 2.0**-24
+    said = Absorption(
+        "uint8 pixels", "all", "one DequantizeLinear, in integers up to the last product", Error(3 * unit, unit, 1.0)
+    )
+    return Fold(
+        spec.name, "input", "fold", (said,), {}, tuple(writer.initializers), names=frozenset(taken) - old,
+        first=tuple(writer.nodes), seam=result,
+    )  # fmt: skip
+
+
 def apply(proto: onnx.ModelProto, fold: Fold, taken: set[str] | None = None) -> None:
     """Put a fold into the graph it was made for. taken: names in use, to which the fold's are added."""
     if taken is not None:
         taken.update(fold.names)
-    made: list[onnx.NodeProto] = []
+    if fold.seam:
+        graph.rewire(proto.graph, fold.tensor, fold.seam)
+    made: list[onnx.NodeProto] = [*fold.first]
     for node in proto.graph.node:
         edit = fold.edits.get(node_key(node))
         made += [node] if edit is None else [*edit.before, edit.node, *edit.after]
@@ -231,8 +266,8 @@ def apply(proto: onnx.ModelProto, fold: Fold, taken: set[str] | None = None) -> 
     _replace(proto.graph.initializer, [*kept, *fold.initializers])
     if any(v.name in dead for v in proto.graph.input):
         _replace(proto.graph.input, [v for v in proto.graph.input if v.name not in dead])
-    if fold.initializers or fold.edits:
-        graph._import_opset(proto, graph.needs_opset(proto))
+    if fold.new and graph.opset(proto) is None:
+        proto.opset_import.add(domain="", version=graph.needs_opset(proto))
 
 
 def _unread(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], freed: tuple[str, ...]) -> set[str]:

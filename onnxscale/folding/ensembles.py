@@ -1,7 +1,7 @@
 """Tree ensembles as readers of a scaled tensor: their thresholds are rewritten exactly (trees.py), by any monotone scaler.
 
-A Cast to a wider type before the ensemble, and arithmetic of the model's own, are part of what the thresholds see; one to a narrower type rounds raw values
-where it used to round scaled ones, which no threshold can undo.
+A Cast to a wider type before the ensemble, and arithmetic of the model's own, are part of what the thresholds see; a Cast
+to a narrower type rounds raw values where it used to round scaled ones, which no threshold can undo.
 """
 
 from __future__ import annotations

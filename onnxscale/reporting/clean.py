@@ -6,10 +6,10 @@ import unicodedata
 
 
 def clean(text: object) -> str:
-    """Text with every character that could steer a terminal written as an escape."""
+    """One line of text with every character that could steer a terminal, or begin a line of its own, written as an escape."""
     return "".join(
         c
-        if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+        if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
         else c.encode("unicode_escape").decode()
         for c in str(text)
     )

@@ -26,7 +26,7 @@ def plan(p: Plan) -> str:
         lines.append(f"  input {spec.prose()} stays as it is")
     lines += [f"  note: {n}" for n in p.notes]
     lines += [f"  WARNING: {w}" for w in p.warnings]
-    return clean("\n".join(lines))
+    return "\n".join(map(clean, lines))
 
 
 def _placement(p: Placement) -> list[str]:
@@ -67,7 +67,7 @@ def comparison(c: Comparison) -> str:
     lines += [f"  note: {n}" for n in c.notes]
     versions = ", ".join(f"{k} {v}" for k, v in c.versions.items())
     lines.append(f"  {c.rows} rows, seed {c.seed}{f', {versions}' if versions else ''}")
-    return clean("\n".join(lines))
+    return "\n".join(map(clean, lines))
 
 
 def _seam(s: SeamCheck) -> str:
@@ -121,7 +121,7 @@ def inspection(i: Inspection) -> str:
         for name, x in i.leading.items():
             what = f"starts with {x.prose()}" if x.ops else f"goes straight to {x.then or 'nothing'}"
             lines.append(f"  after input {name!r}: {what}{' - looks like a scaler' if x.is_scaler else ''}")
-        return clean("\n".join(lines))
+        return "\n".join(map(clean, lines))
     for scaler in i.record.get("scalers", []):
         lines += _scaler(scaler)
     original = i.record.get("original", {})
@@ -130,7 +130,7 @@ def inspection(i: Inspection) -> str:
     lines.append(f"  verified   {held['verdict']}: {held['reason']}" if held else "  verified   no (--no-verify)")
     golden = i.record.get("golden")
     lines.append(f"  selftest   {'golden vectors inside' if golden else 'no golden vectors'}")
-    return clean("\n".join(lines))
+    return "\n".join(map(clean, lines))
 
 
 def _scaler(s: Mapping[str, Any]) -> list[str]:
@@ -179,4 +179,4 @@ def selftest(s: Selftest) -> str:
     lines = [f"{s.verdict}: {s.reason}"]
     lines += [f"  output {n!r}: off by {e:.3g}" for n, e in s.errors.items()]
     versions = ", ".join(f"{k} {v}" for k, v in s.versions.items())
-    return clean("\n".join([*lines, f"  {s.rows} rows{f', {versions}' if versions else ''}"]))
+    return "\n".join(map(clean, [*lines, f"  {s.rows} rows{f', {versions}' if versions else ''}"]))

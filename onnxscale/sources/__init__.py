@@ -52,7 +52,7 @@ def read(source: object, reading: Reading | None = None) -> Statistics:
         return _read_mapping({"kind": "steps", "steps": source}, reading, Source("python"))
     if isinstance(source, tuple(KINDS.values())):
         return Statistics({None: Fitted(_scaler(source))}, {}, Source("python"))
-    if isinstance(source, Mapping):
+    if isinstance(source, Mapping | list):
         return _read_mapping(source, reading, Source("python dict"))
     if isinstance(source, bytes):
         return _read_bytes(source, "the statistics", reading)

@@ -1,0 +1,71 @@
+"""Where an output may go: never over an input unasked, never over anything without --force (SECURITY.md T13)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onnxscale import pipeline
+from onnxscale.errors import OutputError
+from tests import build
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.is_file()}
+
+
+def _is_folder(folder: Path) -> Path:
+    (folder / "out").mkdir()
+    return folder / "out"
+
+
+def _exists(folder: Path) -> Path:
+    (folder / "out.onnx").write_bytes(b"mine")
+    return folder / "out.onnx"
+
+
+def _symlink(folder: Path) -> Path:
+    (folder / "link.onnx").symlink_to("model.onnx")
+    return folder / "link.onnx"
+
+
+def _hardlink(folder: Path) -> Path:
+    (folder / "hard.onnx").hardlink_to(folder / "model.onnx")
+    return folder / "hard.onnx"
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Path], str, bool]] = {
+    "a folder": (_is_folder, "a folder", True),
+    "in no folder": (lambda f: f / "missing" / "out.onnx", "no such folder", True),
+    "there already": (_exists, "--force", False),
+    "the model": (lambda f: f / "model.onnx", "--in-place", True),
+    "the model, otherwise spelled": (lambda f: f / "." / "x" / ".." / "model.onnx", "--in-place", True),
+    "a link to the model": (_symlink, "--in-place", True),
+    "a hard link to the model": (_hardlink, "--in-place", True),
+    "the model's weights": (lambda f: f / "weights.bin", "weights", True),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_where_an_output_may_not_go(what: str, tmp_path: Path) -> None:
+    build.external(tmp_path)
+    make, message, even_with_force = REFUSED[what]
+    out = make(tmp_path)
+    before = _digests(tmp_path)
+    for force in {False, even_with_force}:
+        with pytest.raises(OutputError, match=message if force else ""):
+            build.bake(tmp_path / "model.onnx").save(out, force=force)
+    assert _digests(tmp_path) == before
+
+
+def test_in_place_replaces_the_model_and_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(build.mlp().SerializeToString())
+    path.chmod(0o640)
+    original = path.read_bytes()
+    build.bake(path).save(path, in_place=True)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert pipeline.unbake(path, tmp_path / "back.onnx").read_bytes() == original
