@@ -122,6 +122,8 @@ def unbake(model: ModelFile) -> Pieces:
     parts = pieces.from_json(record.get("undo"))
     original = record.get("original")
     expected = original.get("sha256") if isinstance(original, dict) else None
+    if pieces.size(parts) > 2 * len(model.data):  # nothing is copied twice, and what is not copied is in the record
+        raise changed(model)
     if any(isinstance(p, pieces.Copy) and p.offset + p.length > len(model.data) for p in parts):
         raise changed(model)
     if expected != digest(model, parts):

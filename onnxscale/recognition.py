@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -141,10 +142,38 @@ def recorded(model: ModelFile) -> dict[str, object] | None:
                 content = json.loads(entry.value)
             except (ValueError, RecursionError):
                 content = None
-            if not isinstance(content, dict):
-                raise ModelError(f"{model.name}: the metadata entry {KEY!r} is damaged: it is not a JSON object")
+            damage = _damage(content)
+            if damage:
+                raise ModelError(f"{model.name}: the metadata entry {KEY!r} is damaged: {damage}")
+            assert isinstance(content, dict)
             return content
     return None
+
+
+_RECORD = {"scalers": list, "original": dict, "verification": dict, "golden": dict, "earlier": list}
+_SCALER = {
+    **dict.fromkeys(("role", "tensor", "kind", "form", "precision"), str), **dict.fromkeys(("dtypes", "source"), dict),
+    **dict.fromkeys(("steps", "features", "units"), list), "axis": int,
+}  # fmt: skip
+_VERIFICATION = {"verdict": str, "reason": str}
+
+
+def _damage(content: object) -> str:
+    """What is wrong with the outline of a record, on which all that read it rely; "" where nothing is."""
+    if not isinstance(content, dict):
+        return "it is not a JSON object"
+    scalers, verification = content.get("scalers"), content.get("verification")
+    parts: list[tuple[str, Any, dict[str, Any]]] = [("the record", content, _RECORD)]
+    parts += [("a scaler", s, _SCALER) for s in (scalers if isinstance(scalers, list) else ())]
+    if isinstance(verification, dict) and verification:
+        parts.append(("the verification", {**dict.fromkeys(_VERIFICATION), **verification}, _VERIFICATION))
+    for what, part, types in parts:
+        if not isinstance(part, dict):
+            return f"{what} is not an object"
+        for key, kind in types.items():
+            if key in part and not isinstance(part[key], kind):
+                return f"{key!r} of {what} is not a {kind.__name__}"
+    return ""
 
 
 def carried(model: ModelFile) -> str:

@@ -131,7 +131,15 @@ def _step(item: object, where: str) -> Step:
     options = item.get("options", {})
     if not isinstance(operands, list) or not isinstance(options, Mapping):
         raise StatisticsError(f"{where}: 'operands' must be a list and 'options' an object")
-    return Step(item["op"], tuple(decode(v, f"{where}.operands[{i}]") for i, v in enumerate(operands)), dict(options))
+    step = Step(item["op"], tuple(decode(v, f"{where}.operands[{i}]") for i, v in enumerate(operands)), dict(options))
+    row = OPERATORS.get(step.op)
+    try:
+        if row is not None:
+            row.shape(step), row.prose(step)
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
+        given = f"{len(operands)} operand(s) and the options {sorted(map(str, options))}"
+        raise StatisticsError(f"{where}: {given} are not what {step.op!r} takes") from None
+    return step
 
 
 _SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

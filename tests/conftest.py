@@ -25,8 +25,7 @@ def cli() -> Cli:
 
     def run(*args: object, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "onnxscale", *map(str, args)]
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=cwd, timeout=timeout, env={**os.environ, "COLUMNS": "120"}
-        )
+        env = {**os.environ, "COLUMNS": "120"}
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, env=env, check=False)
 
     return run

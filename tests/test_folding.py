@@ -208,6 +208,30 @@ def test_a_concat_with_another_input_is_scaled_in_part() -> None:
     assert relative(run(folded.content, x=x, z=z)[0], run(model, x=t(x).astype("f"), z=z)[0]) < 2e-6
 
 
+def test_two_inputs_and_an_output_are_folded_one_after_the_other() -> None:
+    model = text(
+        "(float[N,6] x, float[N,6] z) => (float[N,5] y) { p = Concat <axis = 1> (z, x) y = Gemm(p, w, c) }",
+        {"w": W, "c": C},
+    )
+    opened = modelfile.open_model(model)
+    proto, again = opened.editable(), opened.editable()
+    scalers = {"x": standard(MEAN[:6], STD[:6]), "z": standard(MEAN[6:], STD[6:])}
+    inverse = Transform((Step("Mul", (STD[:5],)), Step("Add", (MEAN[:5],))))
+    made = []
+    for spec in graph.inputs(proto):
+        made.append(folding.fold_input(opened, proto, spec, scalers[spec.name], 1))
+        folding.apply(proto, made[-1])
+    made.append(folding.fold_output(opened, proto, graph.outputs(proto)[0], inverse, 1))
+    folding.apply(proto, made[-1])
+    for one in made:
+        folding.apply(again, one)
+    assert again == proto, "a fold made on one copy of the skeleton is the same on another"
+    assert [n.op_type for n in proto.graph.node] == ["Concat", "Gemm"]
+    rows = {"x": ROWS[:, :6], "z": ROWS[:, 6:]}
+    want = inverse(run(model, **{k: scalers[k](v).astype("f") for k, v in rows.items()})[0])
+    assert relative(run(opened.bytes_of(opened.render(proto)), **rows)[0], want) < 4e-6
+
+
 def test_branches_are_judged_one_by_one() -> None:
     model = text(
         "(float[N,12] x) => (float[N,5] y) { i = Identity(x) a = MatMul(i, w) s = Sigmoid(x) b = MatMul(s, w) y = Add(a, b) }",
@@ -420,7 +444,8 @@ def test_recurrent(op: str, direction: str, bias: bool) -> None:
     if bias:
         held["b"] = RNG.standard_normal((count, 2 * gates)).astype("f") / 2
     model = text(
-        f'(float[T,N,12] x) => (float[T,{count},N,5] y) {{ y = {op} <hidden_size = 5, direction = "{direction}"> (x, w, r{", b" if bias else ""}) }}',
+        f"(float[T,N,12] x) => (float[T,{count},N,5] y) "
+        f'{{ y = {op} <hidden_size = 5, direction = "{direction}"> (x, w, r{", b" if bias else ""}) }}',
         held,
     )
     folded = fold(model, T12)
@@ -544,8 +569,10 @@ def test_trees_see_the_model_s_own_roundings() -> None:
 
 
 def test_a_reflecting_pad_is_passed() -> None:
-    body = '(float[N,3,8] x) => (float[N,2,l] y) <int64[6] p = {0, 0, 2, 0, 0, 1}> { a = Pad <mode = "reflect"> (x, p) y = Conv(a, k) }'
-    model = text(body, {"k": weights(2, 3, 4)})
+    nodes = '{ a = Pad <mode = "reflect"> (x, p) y = Conv(a, k) }'
+    model = text(
+        f"(float[N,3,8] x) => (float[N,2,l] y) <int64[6] p = {{0, 0, 2, 0, 0, 1}}> {nodes}", {"k": weights(2, 3, 4)}
+    )
     t = standard(MEAN[:3], STD[:3])
     folded = fold(model, t, 1)
     assert folded.taken == ["all"] and folded.ops == ["Pad", "Conv"]
@@ -671,7 +698,8 @@ def random_graph(rng: np.random.Generator) -> tuple[onnx.ModelProto, tuple[int, 
     declared = ["N", *shape[1:]] if rng.random() < 0.7 else list(shape)
     inner = helper.make_graph(
         nodes, "g", [helper.make_tensor_value_info("x", 1, declared)],
-        [helper.make_tensor_value_info(o, 1, None) for o in dict.fromkeys(outputs)], [numpy_helper.from_array(v, k) for k, v in held.items()],
+        [helper.make_tensor_value_info(o, 1, None) for o in dict.fromkeys(outputs)],
+        [numpy_helper.from_array(v, k) for k, v in held.items()],
     )  # fmt: skip
     model = helper.make_model(inner, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     axis = int(rng.integers(1, len(shape)))

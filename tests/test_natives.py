@@ -74,10 +74,10 @@ def cycle(length: int, *, through_if: bool = False) -> onnx.ModelProto:
 )
 def test_what_expands_without_end_is_refused_at_once(make: Callable[[], object], message: str) -> None:
     made = make()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ModelError, match=message):
         build.bake(made)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_honest_nesting_and_functions_pass() -> None:
@@ -94,11 +94,11 @@ def chain(length: int) -> onnx.ModelProto:
 
 def test_a_long_chain_is_baked_in_seconds(tmp_path: Path) -> None:
     made = chain(100_000)
-    start = time.perf_counter()
+    start = time.process_time()
     baked = build.bake(made)
     baked.save(tmp_path / "out.onnx")
     assert pipeline.unbake(tmp_path / "out.onnx", tmp_path / "back.onnx").stat().st_size == made.ByteSize()
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def _gather() -> list[onnx.NodeProto]:

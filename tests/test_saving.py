@@ -105,23 +105,28 @@ def test_an_undisturbed_save_leaves_only_the_output(bench: Bench, named: bool, m
     assert set(_digests(bench.out.parent)) == expected
 
 
+def _seconds(bench: Bench) -> float:
+    bench.reset()
+    start = time.perf_counter()
+    os.waitpid(_forked(bench.save), 0)
+    return time.perf_counter() - start
+
+
 @pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", MODES)
 def test_kill_at_a_random_moment(mode: str, count: int, tmp_path: Path) -> None:
     bench = Bench(tmp_path, mode, hidden=400_000)
-    start = time.perf_counter()
-    bench.save()
-    whole = time.perf_counter() - start
+    whole = min(_seconds(bench) for _ in range(3))
     draw = random.Random(count)
     killed = 0
     for _ in range(count):
         bench.reset()
         child = _forked(bench.save)
-        time.sleep(draw.uniform(0, 1.3 * whole))
+        time.sleep(draw.uniform(0, 1.1 * whole))
         os.kill(child, signal.SIGKILL)
         killed += os.waitpid(child, 0)[1] == signal.SIGKILL
         bench.holds()
-    assert killed >= count / 4  # else the moments were all too late
+    assert killed >= count / 10  # else the moments were all too late
 
 
 def _at(monkeypatch: pytest.MonkeyPatch, moment: int, then: Callable[[], None]) -> list[str]:

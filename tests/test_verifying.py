@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -190,7 +191,19 @@ def test_a_worker_that_hangs_is_a_verdict(monkeypatch: pytest.MonkeyPatch) -> No
     assert found is not None and found.verdict == NOT_VERIFIED and "--time-limit" in found.reason
 
 
-def test_a_baked_file_is_verified_on_its_own(tmp_path: object) -> None:
+@pytest.mark.parametrize("outside", [False, True], ids=["weights inside", "weights outside"])
+def test_a_large_bake_is_verified_from_a_file(outside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "IN_MEMORY", 0)
+    path = build.external(tmp_path, made=build.mlp(hidden=64))
+    if not outside:
+        path.write_bytes(build.mlp(hidden=150_000).SerializeToString())
+    before = sorted(tmp_path.iterdir())
+    found = build.bake(path).verify().comparison
+    assert found is not None and found.verified, found.reason
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_baked_file_is_verified_on_its_own() -> None:
     right = pipeline.bake(build.mlp(WIDTH), statistics(zscore()))
     baked = right.to_bytes()
     for content, verdict in ((baked, VERIFIED), (_flipped(baked), DIFFERS)):
