@@ -16,7 +16,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxscale import external, lazy
+from onnxscale import external, lazy, rendering
 from onnxscale.errors import ModelError
 from onnxscale.pieces import Copy, Piece, Pieces
 from onnxscale.wire import LENGTH, Buffer, Window, fields, read_exactly
@@ -48,7 +48,7 @@ class ModelFile:
 
     def render(self, edited: onnx.ModelProto) -> Pieces:
         """The edited skeleton as pieces of this file."""
-        return lazy.render(self.data, self.skeleton, edited)
+        return rendering.render(self.data, self.skeleton, edited)
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the file as they are."""

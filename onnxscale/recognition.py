@@ -50,7 +50,7 @@ def constants(model: ModelFile) -> Callable[[str], Array | None]:
     """A look-up of constant tensors of the main graph by name: initializers and Constant nodes, read when asked for."""
     held = {t.name: t for t in model.skeleton.graph.initializer}
     for node in model.skeleton.graph.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.output:
             for attribute in node.attribute:
                 if attribute.name == "value":
                     held[node.output[0]] = attribute.t
@@ -79,7 +79,7 @@ def leading(model: ModelFile, name: str) -> Leading:
             )
         node = following[0].node
         made = _step(node, name, constant)
-        if made is None:
+        if made is None or not node.output:
             return Leading(Transform(tuple(steps)), min(axes, default=-1), name, tuple(ops), node.op_type)
         for op, raw in made:
             operand, axis = _features(raw)

@@ -9,7 +9,7 @@ import onnx
 from google.protobuf.descriptor import Descriptor
 from onnx import helper
 
-from onnxscale import lazy, walk
+from onnxscale import rendering, walk
 from onnxscale.wire import FIXED32, FIXED64, LENGTH, VARINT, encode_varint, fields, header
 from tests import build
 
@@ -63,7 +63,7 @@ def scrambled(data: bytes, message: Descriptor, draw: random.Random) -> bytes:
             entry = tag + _padded(encode_varint(len(inner)), draw) + inner
         else:
             entry = tag + (_padded(body, draw) if field.wire == VARINT else body)
-        if not descriptor.message_type and not lazy._repeated(descriptor) and draw.random() < 0.3:
+        if not descriptor.message_type and not rendering.repeated(descriptor) and draw.random() < 0.3:
             decoy = header(field.number, 3) + b"old" if field.wire == LENGTH else entry
             entry = decoy + entry
         by_number.setdefault(field.number, []).append(entry)

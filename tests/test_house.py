@@ -23,6 +23,7 @@ ORDER = [
     {"sources"},
     {"wire", "pieces", "external", "walk"},
     {"lazy"},
+    {"rendering"},
     {"modelfile"},
     {"tensors", "saving"},
     {"preflight", "graph"},

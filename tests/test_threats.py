@@ -101,6 +101,7 @@ def _training(m: onnx.ModelProto) -> None:
 SHAPES: dict[str, Callable[[onnx.ModelProto], None]] = {
     "up": _initializer("../outside/secret.bin"),
     "down and up": _initializer("sub/../../outside/secret.bin"),
+    "out and in again": _initializer("../model/stats.json"),
     "absolute": _initializer("{outside}/secret.bin"),
     "NUL": _initializer("weights.bin\0../outside/secret.bin"),
     "backslashes": _initializer("..\\outside\\secret.bin"),
