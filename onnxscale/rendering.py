@@ -34,7 +34,9 @@ def _message(data: Buffer, old: Message, new: Message, entries: list[Field], *, 
         try:
             a, b = getattr(old, field.name), getattr(new, field.name)
         except UnicodeDecodeError:
-            continue  # text that is no text was not edited
+            if final:
+                continue  # text that is no text was not edited
+            raise
         if field.message_type and repeated(field):
             aligned[field.number] = _Aligned(data, field.number, a, b)
         elif field.message_type and old.HasField(field.name) and new.HasField(field.name) and a != b:
@@ -65,7 +67,10 @@ def _message(data: Buffer, old: Message, new: Message, entries: list[Field], *, 
 
 def _inside(data: Buffer, old: Message, new: Message, entry: Field) -> Pieces:
     """A changed element as its tag, its length, and itself taken apart."""
-    body = joined(_message(data, old, new, list(fields(data, entry.value, entry.end))))
+    try:
+        body = joined(_message(data, old, new, list(fields(data, entry.value, entry.end))))
+    except UnicodeDecodeError:  # text that is no text cannot be compared, only written
+        body = written(new)
     if body == [Copy(entry.value, entry.end - entry.value)]:
         return [Copy(entry.start, entry.end - entry.start)]
     return [header(entry.number, size(body)), *body]
@@ -79,14 +84,18 @@ def _alone(message: Message, field: Any) -> bytes:
     """One field of a message, as it is written."""
     empty = type(message)()
     value = getattr(message, field.name)
-    if repeated(field):
+    if not field.message_type:  # cleared, not assigned: text that is not UTF-8 can be copied, but never set
+        empty.CopyFrom(message)
+        for other, _ in message.ListFields():
+            if other.number != field.number:
+                empty.ClearField(other.name)
+        empty.DiscardUnknownFields()
+    elif repeated(field):
         getattr(empty, field.name).extend(value)
-    elif field.message_type:
+    else:
         if not message.HasField(field.name):
             return b""
         getattr(empty, field.name).CopyFrom(value)
-    elif message.HasField(field.name):
-        setattr(empty, field.name, value)
     return b"".join(p for p in written(empty) if isinstance(p, bytes))
 
 
