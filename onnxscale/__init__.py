@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
     from onnxscale.pipeline import Baked, bake, unbake, verify
-    from onnxscale.planning import Options, Plan
+    from onnxscale.plans import Options, Plan
     from onnxscale.scalers import Scaler, make
     from onnxscale.sources import read
     from onnxscale.statistics import Fitted, Reading, Source, Statistics
@@ -31,7 +31,7 @@ _HOME = {
     **dict.fromkeys(("bake", "verify", "unbake", "Baked"), "pipeline"),
     **dict.fromkeys(("inspect", "selftest", "Inspection", "Selftest"), "looking"),
     # what it gives
-    **dict.fromkeys(("Options", "Plan"), "planning"),
+    **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
     # statistics and scalers
     "read": "sources",

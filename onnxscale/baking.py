@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from onnxscale import graph, pieces
+from onnxscale import folding, graph, pieces
 from onnxscale.errors import ModelError
 from onnxscale.graph import Writer
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Pieces
-from onnxscale.planning import Placement, Plan
+from onnxscale.plans import Placement, Plan
 from onnxscale.recognition import KEY, recorded
 from onnxscale.step import Step
 from onnxscale.steps import OPERATORS
@@ -27,6 +27,7 @@ from onnxscale.steps.arithmetic import BROADCAST
 from onnxscale.wire import header
 
 _METADATA = 14
+KEPT = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,15 @@ def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = Non
     taken = graph.used_names(proto)
     seams = {}
     for p in plan.placements:
-        seams[p.role, p.spec.name] = (_input if p.role == "input" else _output)(proto, p, taken)
+        if p.fold is not None and p.fold.form != "nodes":
+            folding.apply(proto, p.fold, taken)
+            if p.fold.seam:
+                seams[p.role, p.spec.name] = p.fold.seam
+            if p.graph_dtype != p.spec.dtype:
+                graph.set_dtype(proto.graph.input, p.spec.name, p.graph_dtype)
+    for p in plan.placements:
+        if p.form == "nodes":
+            seams[p.role, p.spec.name] = (_input if p.role == "input" else _output)(proto, p, taken)
     kept = [e for e in proto.metadata_props if e.key != KEY and e.key not in (metadata or {})]
     if len(kept) != len(proto.metadata_props):
         entries = [onnx.StringStringEntryProto.FromString(e.SerializeToString()) for e in kept]
@@ -99,9 +108,14 @@ def _clips_at_the_end(steps: list[Step]) -> list[Step]:
     return late
 
 
-def undo(model: ModelFile, edited: Edited) -> list[object]:
-    """The undo list of the record: how the original is made of the baked file."""
-    return pieces.to_json(pieces.inverted(edited.pieces, len(model.data), model.read))
+def undo(model: ModelFile, edited: Edited, keep: str) -> dict[str, object]:
+    """What the record says of how the original is made of the baked file: "undo", or, where what the bake replaced is
+    not kept, "not_kept", the number of its bytes. keep: "always", "never", or "auto" (up to KEPT bytes)."""
+    parts = pieces.inverted(edited.pieces, len(model.data), model.read)
+    size = pieces.literal(parts)
+    if keep == "always" or (keep == "auto" and size <= KEPT):
+        return {"undo": pieces.to_json(parts)}
+    return {"not_kept": size}
 
 
 def entry(record: Mapping[str, object]) -> bytes:
@@ -119,6 +133,11 @@ def unbake(model: ModelFile) -> Pieces:
     record = recorded(model)
     if record is None:
         raise ModelError(f"{model.name}: carries no scaler of onnxscale's; there is nothing to undo")
+    if "not_kept" in record:
+        raise ModelError(
+            f"{model.name}: {record['not_kept']} bytes that the bake replaced were not kept in it (--keep-original always "
+            f"keeps them). Take the original model, whose sha256 onnxscale inspect shows"
+        )
     parts = pieces.from_json(record.get("undo"))
     original = record.get("original")
     expected = original.get("sha256") if isinstance(original, dict) else None

@@ -14,7 +14,7 @@ import onnx
 
 from onnxscale import graph, samples, walk
 from onnxscale.graph import InputSpec
-from onnxscale.planning import Placement
+from onnxscale.plans import Placement
 from onnxscale.samples import Family, Range
 from onnxscale.step import Array
 

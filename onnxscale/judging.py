@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,13 @@ DEAF = 0.1  # an output whose own noise is a tenth of its largest value proves n
 
 def judge(
     feeds: Sequence[Feed], got: Sequence[Answers], got_plain: Sequence[Answers], expected: Sequence[Answers], plain: Sequence[Answers],
-    host: Sequence[Answers], moved: Sequence[Answers] | None, names: Sequence[str], bounds: Mapping[str, float],
+    host: Sequence[Answers], moved: Sequence[Answers] | None, names: Sequence[str], bound: float,
 ) -> tuple[list[OutputCheck], list[str]]:  # fmt: skip
     """One check per output, and notes on feeds that a model refused.
 
     got, got_plain: the baked model's answers with optimizations on and off. expected, plain: the original's on rows
     scaled in float64. host: on rows scaled in float32. moved: on rows moved by the scaler's own rounding, or None.
+    bound: proven of the folds, relative.
     """
     notes: list[str] = []
     good: list[int] = []
@@ -46,7 +47,7 @@ def judge(
                 _Answers(feeds[i], *(_one(s, i, name) for s in (got, got_plain, expected, plain, host, moved)))
                 for i in good
             ],
-            bounds,
+            bound,
         )
         for name in names
     ]
@@ -67,9 +68,9 @@ def _one(answers: Sequence[Answers] | None, i: int, name: str) -> Any:
     return answer[name] if isinstance(answer, dict) else None
 
 
-def _output(name: str, answers: Sequence[_Answers], bounds: Mapping[str, float]) -> OutputCheck:
+def _output(name: str, answers: Sequence[_Answers], bound: float) -> OutputCheck:
     if answers and all(numbers(a.expected) is not None for a in answers):
-        return _floats(name, answers, bounds.get(name, 0.0))
+        return _floats(name, answers, bound)
     return _labels(name, answers)
 
 

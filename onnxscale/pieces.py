@@ -4,6 +4,7 @@ unbake exact: the description of an edit can be turned round."""
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ class Copy(NamedTuple):
     length: int
 
 
+LARGEST = 1 << 31
 Piece = Copy | bytes
 Pieces = list[Piece]
 
@@ -65,8 +67,28 @@ def inverted(pieces: Sequence[Piece], length: int, read: Callable[[int, int], by
 
 
 def to_json(pieces: Iterable[Piece]) -> list[Any]:
-    """Pieces as JSON: [offset, length] for a copy, base64 for bytes."""
-    return [[*p] if isinstance(p, Copy) else base64.b64encode(p).decode() for p in pieces]
+    """Pieces as JSON: [offset, length] for a copy, base64 for bytes, {"zlib": base64} where that is shorter."""
+    return [[*p] if isinstance(p, Copy) else _text(p) for p in pieces]
+
+
+def literal(pieces: Iterable[Piece]) -> int:
+    """How many bytes the pieces hold themselves."""
+    return sum(len(p) for p in pieces if isinstance(p, bytes))
+
+
+def _text(data: bytes) -> str | dict[str, str]:
+    packed = zlib.compress(data, 9) if len(data) > 512 else data
+    if len(packed) < 0.9 * len(data):
+        return {"zlib": base64.b64encode(packed).decode()}
+    return base64.b64encode(data).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(base64.b64decode(text, validate=True), LARGEST)
+    if inflate.unconsumed_tail or not inflate.eof:
+        raise ModelError("the record's undo list is damaged: what it packs is cut off or too large")
+    return data
 
 
 def from_json(content: object) -> Pieces:
@@ -82,6 +104,11 @@ def from_json(content: object) -> Pieces:
                 out.append(base64.b64decode(item, validate=True))
             except ValueError:
                 raise ModelError("the record's undo list is damaged: not base64") from None
+        elif isinstance(item, dict) and isinstance(item.get("zlib"), str):
+            try:
+                out.append(_unpacked(item["zlib"]))
+            except (ValueError, zlib.error):
+                raise ModelError("the record's undo list is damaged: not zlib") from None
         else:
             raise ModelError(f"the record's undo list is damaged at {str(item)[:60]!r}")
     return out

@@ -36,7 +36,7 @@ from onnxscale.comparing import DIFFERS, Comparison
 from onnxscale.errors import OutputError
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
-from onnxscale.planning import Options, Placement, Plan
+from onnxscale.plans import Options, Placement, Plan
 from onnxscale.statistics import Reading, Statistics
 from onnxscale.step import Array
 from onnxscale.verifying import Golden, Subject
@@ -62,6 +62,16 @@ class Baked:
     edited: Edited
     comparison: Comparison | None = None
     golden: Golden | None = None
+
+    @property
+    def folds(self) -> bool:
+        """Whether the model's own operators absorb a scaler, in part at least."""
+        return any(p.form == "fold" for p in self.plan.placements)
+
+    @property
+    def differs(self) -> bool:
+        """Whether verification was run and found a row that differs."""
+        return self.comparison is not None and self.comparison.verdict == DIFFERS
 
     def record(self, sha256: str | None = None) -> Mapping[str, Any]:
         """What goes into the model's metadata. sha256: of the original, where the caller knows it."""
@@ -232,6 +242,8 @@ def _as_baked(options: Options, held: dict[str, Any] | None, subject: ModelFile,
     options = replace(options, again=True)
     scalers = [s for s in (held or {}).get("scalers", []) if isinstance(s, dict)]
     first = next((s for s in scalers if s.get("role") == "input"), None)
+    if held is not None:
+        options = replace(options, form="auto" if any(s.get("form") == "fold" for s in scalers) else "nodes")
     if first is not None:
         dtypes = first.get("dtypes", {})
         options = replace(

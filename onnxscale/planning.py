@@ -3,79 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx
 
-from onnxscale import graph, precision, recognition
+from onnxscale import folding, graph, precision, recognition
 from onnxscale.errors import PlanError, names
+from onnxscale.folding import Fold
 from onnxscale.graph import FLOATS, InputSpec
 from onnxscale.modelfile import ModelFile
 from onnxscale.placing import find_axis, placed
+from onnxscale.plans import Options, Placement, Plan
 from onnxscale.statistics import Fitted, Source, Statistics
-from onnxscale.transform import Transform
 
 INPUT_DTYPES = ("keep", "float32", "float64", "uint8", "int32")
-FORMS = ("auto", "nodes")
+FORMS = ("auto", "nodes", "fold")
 LOST = 1e-3
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asks for. input, output: the tensor that an unnamed scaler is for. input_dtype: None takes keep,
-    except for float16 inputs, which are widened. again: bake although the model carries a scaler already."""
-
-    input: str = ""
-    output: str = ""
-    axis: int | None = None
-    target_axis: int | None = None
-    precision: str = "exact"
-    form: str = "auto"
-    input_dtype: str | None = None
-    again: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """One scaler on one tensor. role: "input" or "output". transform: the steps in the order they run in the model (for
-    an output, the inverse). dtypes: of the graph's tensor from now on, of the arithmetic, of the tensor inside."""
-
-    spec: InputSpec
-    role: str
-    fitted: Fitted
-    source: Source
-    transform: Transform
-    axis: int
-    axis_reason: str
-    form: str
-    precision: str
-    graph_dtype: str
-    dtype: str
-    inner_dtype: str
-    readers: tuple[str, ...] = ()
-    shape_readers: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def lowered(self) -> Transform:
-        """The steps as they are written into the graph."""
-        return precision.lowered(self.transform, "exact" if self.dtype == "float64" else self.precision)
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What a bake will do. left: inputs that stay as they are. notes: on the model as a whole."""
-
-    model: str
-    placements: tuple[Placement, ...]
-    left: tuple[InputSpec, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return tuple(w for p in self.placements for w in p.warnings)
 
 
 def plan(model: ModelFile, statistics: Statistics, options: Options, target: Statistics | None = None) -> Plan:
@@ -102,11 +46,47 @@ def plan(model: ModelFile, statistics: Statistics, options: Options, target: Sta
     if not made:
         raise PlanError("the statistics name no input and no output: there is nothing to bake")
     _once(made)
+    made = folded(model, made, options)
     scaled = {p.spec.name for p in made if p.role == "input"}
     left = tuple(s for s in graph.inputs(proto) if s.name not in scaled)
     for placement in made:
         notes += recognition.leading_notes(model, placement.spec.name) if placement.role == "input" else []
-    return Plan(model.name, tuple(made), left, tuple(notes))
+    return Plan(model.name, tuple(made), left, tuple(notes), options.keep_original)
+
+
+def folded(model: ModelFile, placements: list[Placement], options: Options) -> list[Placement]:
+    """The placements with how the model's own operators absorb each, one after the other on a scratch skeleton.
+
+    Raises PlanError under --form fold where a reader of a scaled tensor cannot absorb the whole scaler.
+    """
+    if options.form == "nodes":
+        return placements
+    scratch = model.editable()
+    made = []
+    for p in placements:
+        fold = _fold(model, scratch, p)
+        if fold.form != "nodes":
+            folding.apply(scratch, fold)
+        left = [a for a in fold.absorptions if a.taken != "all"]
+        if options.form == "fold" and left:
+            said = "; ".join(f"{a.node} takes {a.taken}: {a.reason}" for a in left[:4])
+            raise PlanError(
+                f"--form fold: the scaler of {p.spec.name!r} does not fold whole. {said}. Use --form auto or nodes"
+            )
+        pixels = fold.form != "nodes" and p.graph_dtype == "uint8"
+        made.append(replace(p, fold=fold, dtype="float32", precision="split") if pixels else replace(p, fold=fold))
+    return made
+
+
+def _fold(model: ModelFile, scratch: onnx.ModelProto, p: Placement) -> Fold:
+    if p.role == "output":
+        return folding.fold_output(model, scratch, p.spec, p.transform, p.axis)
+    if p.graph_dtype == "uint8":
+        return folding.fold_pixels(model, scratch, p.spec, p.transform, p.axis)
+    if p.graph_dtype != p.spec.dtype:
+        reason = f"the app feeds {p.graph_dtype}, the model takes {p.spec.dtype}: a Cast stands there in any case"
+        return Fold(p.spec.name, p.role, "nodes", (folding.Absorption("every reader", "nothing", reason),))
+    return folding.fold_input(model, scratch, p.spec, p.transform, p.axis, precision=p.precision)
 
 
 def _known(options: Options) -> None:
@@ -114,6 +94,7 @@ def _known(options: Options) -> None:
         ("--precision", options.precision, precision.PRECISIONS),
         ("--form", options.form, FORMS),
         ("--input-dtype", options.input_dtype or "keep", INPUT_DTYPES),
+        ("--keep-original", options.keep_original, ("auto", "always", "never")),
     ):
         if value not in allowed:
             raise PlanError(f"{flag} {value}: unknown; choose one of {', '.join(allowed)}")
@@ -210,8 +191,8 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
     if dtype == "float64" and options.precision != "exact":
         notes.append("the model computes in float64, so the scaler does too")
     placement = Placement(
-        spec, "input", fitted, source, transform, found.axis, found.reason, "nodes", options.precision,
-        outer, dtype, spec.dtype,
+        spec, "input", fitted, source, transform, found.axis, found.reason, options.precision,
+        outer, dtype, spec.dtype, None,
         tuple(r.prose() for r in every if r not in stay), tuple(r.prose() for r in stay), (*fitted.notes, *notes),
     )  # fmt: skip
     placement.lowered  # noqa: B018  raises where a constant does not fit
@@ -239,8 +220,8 @@ def _on_output(spec: InputSpec, fitted: Fitted, source: Source, options: Options
         else []
     )
     return Placement(
-        spec, "output", fitted, source, inverse, found.axis, found.reason, "nodes", options.precision,
-        spec.dtype, dtype, spec.dtype, (), (), (*fitted.notes, *notes),
+        spec, "output", fitted, source, inverse, found.axis, found.reason, options.precision,
+        spec.dtype, dtype, spec.dtype, None, (), (), (*fitted.notes, *notes),
     )  # fmt: skip
 
 

@@ -111,6 +111,14 @@ def bound(transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dty
         return np.asarray(away + cast + slack * (1 + 2.0**-20))
 
 
+def rounding(transform: Transform, x: npt.ArrayLike, axis: int, dtype: str) -> Array:
+    """How far the steps, computed in `dtype` as they are written, may be from float64: what a fold's own rounding of the
+    scaler amounts to, seen at its input."""
+    raw = np.asarray(x).astype(np.float64)
+    with np.errstate(all="ignore"):
+        return _running(transform, raw, np.zeros(raw.shape), axis, dtype)[1]
+
+
 def _running(written: Transform, raw: Array, error: Array, axis: int, dtype: str) -> tuple[Array, Array]:
     """The value of the steps in float64, and the error that each rounding in `dtype` may add, carried along."""
     unit, tiny = UNIT[dtype], 2 * TINY[dtype]

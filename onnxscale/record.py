@@ -4,6 +4,7 @@ few rows with their answers. The published schema is schemas/record.schema.json.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -14,8 +15,9 @@ from onnxscale import baking, recognition
 from onnxscale.baking import Edited
 from onnxscale.comparing import Comparison
 from onnxscale.errors import ModelError
+from onnxscale.folding import Absorption
 from onnxscale.modelfile import ModelFile
-from onnxscale.planning import Placement, Plan
+from onnxscale.plans import Placement, Plan
 from onnxscale.step import Array
 from onnxscale.transform import encode
 from onnxscale.verifying import Golden
@@ -36,7 +38,7 @@ def make(
         "tool": {"name": "onnxscale", "version": version()},
         "scalers": [_scaler(p, edited.seams.get((p.role, p.spec.name))) for p in plan.placements],
         "original": {"sha256": sha256, "size": len(model.data)},
-        "undo": baking.undo(model, edited),
+        **baking.undo(model, edited, plan.keep_original),
     }
     before = recognition.recorded(model)
     if before is not None:
@@ -77,9 +79,15 @@ def _scaler(p: Placement, seam: str | None) -> dict[str, Any]:
         "form": p.form,
         "precision": p.precision,
         "dtypes": {"graph": p.graph_dtype, "arithmetic": p.dtype, "inside": p.inner_dtype},
+        **({"absorbed": [_absorbed(a) for a in p.fold.absorptions]} if p.fold is not None and p.form == "fold" else {}),
         **{k: v for k, v in known.items() if v not in (None, [])},
         "source": p.source.to_json(),
     }
+
+
+def _absorbed(a: Absorption) -> dict[str, Any]:
+    known = {"reason": a.reason, "bound": a.bound if a.bound is None or math.isfinite(a.bound) else None}
+    return {"node": a.node, "taken": a.taken, **{k: v for k, v in known.items() if v not in ("", None)}}
 
 
 def _array(values: Array) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from onnxscale import graph, walk
 from onnxscale.feeding import Feed
 from onnxscale.folding.base import Refusal
 from onnxscale.modelfile import ModelFile
-from onnxscale.planning import Placement
-from onnxscale.precision import bound, rounded
+from onnxscale.plans import Placement
+from onnxscale.precision import bound, rounded, rounding
 from onnxscale.step import Array
 from onnxscale.worker import Answers, Failure
 
@@ -33,9 +33,13 @@ def moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator)
     constant does, every row the same way, which models that sum over rows do not average out."""
     arrays = scaled(feed, placements)
     for p in placements:
-        if p.role == "input" and p.spec.name in arrays and p.dtype != "float64":
+        if p.role == "input" and p.spec.name in arrays and not p.exact:
             raw = feed.raw[p.spec.name]
-            most = bound(p.transform, p.precision, raw, p.axis % raw.ndim if raw.ndim else 0, p.dtype, p.inner_dtype)
+            axis = p.axis % raw.ndim if raw.ndim else 0
+            if p.form == "nodes":
+                most = bound(p.transform, p.precision, raw, axis, p.dtype, p.inner_dtype)
+            else:
+                most = rounding(p.transform, raw, axis, p.inner_dtype)
             with np.errstate(over="ignore", invalid="ignore"):
                 ways = raw.shape if rng.random() < 0.5 else (1, *raw.shape[1:])
                 moved = arrays[p.spec.name] + (rng.choice([-1.0, 1.0], ways) * most).reshape(raw.shape)

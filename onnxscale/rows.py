@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxscale.errors import OnnxscaleError, PlanError, names
-from onnxscale.planning import Placement
+from onnxscale.plans import Placement
 from onnxscale.step import Array
 
 Table = tuple[list[str], Array]

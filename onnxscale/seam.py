@@ -14,7 +14,7 @@ from onnxscale import graph, precision
 from onnxscale.comparing import SeamCheck, Worst, relative, ulps
 from onnxscale.errors import ModelError
 from onnxscale.feeding import Feed
-from onnxscale.planning import Placement
+from onnxscale.plans import Placement
 from onnxscale.step import Array
 from onnxscale.worker import Failure, Runnable, Worker
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, Out
 from onnxscale.feeding import Feed
 from onnxscale.judging import judge
 from onnxscale.modelfile import ModelFile
-from onnxscale.planning import Placement, Plan
+from onnxscale.plans import Placement, Plan
 from onnxscale.step import Array
 from onnxscale.worker import Answers, Died, Failure, Runnable, Worker, started
 
@@ -33,14 +33,12 @@ SLOW = 5e-3  # seconds a row
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A baked model to verify. proto: its skeleton or full message. model: where the skeleton's values lie.
-    content: its bytes, or the path of its file. seams:
-    (role, tensor) -> seam tensor; {} where nobody knows them. bounds: of folds, relative."""
+    content: its bytes, or the path of its file. seams: (role, tensor) -> seam tensor; {} where nobody knows them."""
 
     proto: onnx.ModelProto
     model: ModelFile
     content: bytes | str
     seams: Mapping[tuple[str, str], str]
-    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +199,7 @@ def _compared(
     second: Runnable, versions: Mapping[str, str], seed: int,
 ) -> tuple[Comparison, Golden | None]:  # fmt: skip
     rng = np.random.default_rng(seed + 1)
-    inexact = any(p.dtype != "float64" for p in placements) or bool(subject.bounds)
+    inexact = any(not p.exact for p in placements)
     exact_labels = reference.has_trees(original)
     scaled = [reference.scaled(f, placements) for f in feeds]
     expected = _all(worker.run(first, scaled), len(feeds))
@@ -224,7 +222,8 @@ def _compared(
     moved = reference.unscaled(moved, targets) if moved is not None else None
     checks, more = judge(
         feeds, _all(got, len(feeds)), _all(got_plain, len(feeds)), expected, plain, host, moved,
-        [o.name for o in original.skeleton.graph.output], subject.bounds,
+        [o.name for o in original.skeleton.graph.output],
+        sum((p.fold.bound or 0.0) for p in placements if p.fold is not None),
     )  # fmt: skip
     rows = sum(len(next(iter(f.raw.values()))) if next(iter(f.raw.values())).ndim else 1 for f in feeds if f.raw)
     verdict, reason = _verdict(seams, checks, more)

@@ -35,8 +35,8 @@ def stats(mean: npt.ArrayLike = MEAN, std: npt.ArrayLike = STD, name: str | None
 def bake(
     model: Any, mean: npt.ArrayLike = MEAN, std: npt.ArrayLike = STD, name: str | None = None, **asked: Any
 ) -> pipeline.Baked:
-    """A z-score baked into a model, not verified and not saved."""
-    return pipeline.bake(model, stats(mean, std, name), **asked)
+    """A z-score baked into a model as nodes, not verified and not saved."""
+    return pipeline.bake(model, stats(mean, std, name), **{"form": "nodes", **asked})
 
 
 def value(name: str, shape: Shape | None = ("N", WIDTH), dtype: int = T.FLOAT) -> onnx.ValueInfoProto:

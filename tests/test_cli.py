@@ -117,7 +117,7 @@ def test_baking_the_same_twice_gives_the_same_bytes(cli, model: Path, stats: Pat
 
 def test_verify_says_which_row_differs(cli, model: Path, stats: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
-    assert cli("bake", model, stats, "-o", out).returncode == 0
+    assert cli("bake", model, stats, "-o", out, "--form", "nodes").returncode == 0
     other = write(tmp_path, "other.json", {"mean": MEAN, "std": [2.0, 0.5, 40.1, 1.0]})
     got = cli("verify", out, "--against", model, other)
     assert got.returncode == 1 and "DIFFERS" in got.stdout and "worst row" in got.stdout and "feature 2" in got.stdout

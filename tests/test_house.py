@@ -29,6 +29,7 @@ ORDER = [
     {"preflight", "graph"},
     {"recognition", "placing"},
     {"folding"},
+    {"plans"},
     {"planning"},
     {"baking"},
     {"worker", "comparing", "feeding", "rows"},

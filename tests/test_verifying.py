@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,6 +30,11 @@ from tests.faults import MEAN, STD, WIDTH, WRONG, at, statistics, zscore
 MODELS = {f.__name__: f for f in (build.mlp, build.logistic, build.forest)}
 
 
+def bake(model: onnx.ModelProto, scaler: Statistics, **asked: Any) -> Baked:
+    """As nodes, so that there is a seam; what folding may do is judged where folding is tested."""
+    return pipeline.bake(model, scaler, **{"form": "nodes", **asked})
+
+
 def compare(right: Baked, wrong: onnx.ModelProto | Baked, seams: bool = True) -> Comparison:
     """What verification says of `wrong` in the place of `right`."""
     proto = wrong if isinstance(wrong, onnx.ModelProto) else wrong.edited.proto
@@ -41,7 +47,7 @@ def compare(right: Baked, wrong: onnx.ModelProto | Baked, seams: bool = True) ->
 @pytest.mark.parametrize("fault", WRONG)
 def test_a_wrong_scaler_differs_at_the_seam(fault: str, model: str) -> None:
     made = MODELS[model](width=WIDTH)
-    right, wrong = (pipeline.bake(made, statistics(s)) for s in (zscore(), WRONG[fault]))
+    right, wrong = (bake(made, statistics(s)) for s in (zscore(), WRONG[fault]))
     found = compare(right, wrong)
     assert found.verdict == DIFFERS and "scaled tensor" in found.reason, found.reason
     worst = next(s.worst for s in found.seams if not s.holds)
@@ -52,10 +58,10 @@ def test_a_wrong_scaler_differs_at_the_seam(fault: str, model: str) -> None:
 def test_most_faults_show_in_the_outputs_alone(model: str, least: int) -> None:
     """Without the seam, as where the scaler is folded into the weights; the rows must be ones that tell."""
     made = MODELS[model](width=WIDTH)
-    right = pipeline.bake(made, statistics(zscore()))
+    right = bake(made, statistics(zscore()))
     hidden = []
     for fault, scaler in WRONG.items():
-        found = compare(right, pipeline.bake(made, statistics(scaler)), seams=False)
+        found = compare(right, bake(made, statistics(scaler)), seams=False)
         assert found.verdict in (DIFFERS, VERIFIED)
         hidden += [fault] if found.verdict == VERIFIED else []
     assert len(WRONG) - len(hidden) >= least, hidden
@@ -121,7 +127,7 @@ def two_readers(width: int = WIDTH) -> onnx.ModelProto:
     "fault", [_missing, _one_reader_bypassed, _twice, _constant, _weight, _output_negated], ids=lambda f: f.__name__
 )
 def test_a_wrong_graph_differs(fault: Callable[[onnx.ModelProto, str], None]) -> None:
-    right = pipeline.bake(two_readers(), statistics(zscore()))
+    right = bake(two_readers(), statistics(zscore()))
     assert compare(right, right).verdict == VERIFIED
     proto = onnx.ModelProto.FromString(right.to_bytes())
     fault(proto, right.edited.seams["input", "x"])
@@ -132,7 +138,7 @@ def test_a_wrong_graph_differs(fault: Callable[[onnx.ModelProto, str], None]) ->
 def test_a_wrong_axis_differs() -> None:
     made = build.identity(("N", 3, 3))
     scaler = zscore(MEAN[:3], STD[:3])
-    right, wrong = (pipeline.bake(made, statistics(scaler), axis=axis) for axis in (1, 2))
+    right, wrong = (bake(made, statistics(scaler), axis=axis) for axis in (1, 2))
     assert compare(right, wrong).verdict == DIFFERS
     assert compare(right, wrong, seams=False).verdict == DIFFERS
 
@@ -146,8 +152,8 @@ def _ignoring(column: int) -> onnx.ModelProto:
 
 
 def test_a_column_that_the_model_ignores_differs_at_the_seam_only() -> None:
-    right = pipeline.bake(_ignoring(2), statistics(zscore()))
-    wrong = pipeline.bake(_ignoring(2), statistics(zscore(at(MEAN, 2, lambda v: v + 0.0001))))
+    right = bake(_ignoring(2), statistics(zscore()))
+    wrong = bake(_ignoring(2), statistics(zscore(at(MEAN, 2, lambda v: v + 0.0001))))
     found = compare(right, wrong)
     assert found.verdict == DIFFERS and found.seams[0].column == 2
     assert compare(right, wrong, seams=False).verdict == VERIFIED
@@ -161,11 +167,11 @@ def _deaf() -> onnx.ModelProto:
 
 
 def test_constant_outputs_prove_nothing() -> None:
-    right = pipeline.bake(_deaf(), statistics(zscore()))
+    right = bake(_deaf(), statistics(zscore()))
     found = compare(right, right)
     assert found.verdict == VERIFIED and found.reason.startswith("at the seam") and found.outputs[0].vacuous
     assert compare(right, right, seams=False).verdict == NOT_VERIFIED
-    wrong = pipeline.bake(_deaf(), statistics(WRONG["ddof"]))
+    wrong = bake(_deaf(), statistics(WRONG["ddof"]))
     assert compare(right, wrong).verdict == DIFFERS
 
 
@@ -204,7 +210,7 @@ def test_a_large_bake_is_verified_from_a_file(outside: bool, tmp_path: Path, mon
 
 
 def test_a_baked_file_is_verified_on_its_own() -> None:
-    right = pipeline.bake(build.mlp(WIDTH), statistics(zscore()))
+    right = bake(build.mlp(WIDTH), statistics(zscore()))
     baked = right.to_bytes()
     for content, verdict in ((baked, VERIFIED), (_flipped(baked), DIFFERS)):
         found = pipeline.verify(content, open_bytes(right), statistics(zscore()))
@@ -252,7 +258,7 @@ def test_a_good_bake_never_differs(count: int) -> None:
     for seed in range(count):
         draw = np.random.default_rng(seed)
         model, scaler, asked = good(draw)
-        found = pipeline.bake(model, scaler, **asked).verify(seed=seed).comparison
+        found = bake(model, scaler, **asked).verify(seed=seed).comparison
         assert found is not None
         alarms += [(seed, found.reason)] if found.verdict == DIFFERS else []
         verified += found.verified

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,9 @@ def bake(
     precision: Annotated[
         str, typer.Option("--precision", help="exact (float64), split (float32 pairs) or single (float32).")
     ] = "exact",
-    form: Annotated[str, typer.Option("--form", help="auto or nodes.")] = "auto",
+    form: Annotated[
+        str, typer.Option("--form", help="auto folds where a bound allows, nodes inserts, fold demands it.")
+    ] = "auto",
     input_dtype: Annotated[
         str | None, typer.Option("--input-dtype", help="What the app feeds: keep, float32, float64, uint8 or int32.")
     ] = None,
@@ -35,6 +38,9 @@ def bake(
     kind: o.Kind = "",
     zero_std: o.ZeroStd = "",
     accept_defaults: o.AcceptDefaults = False,
+    keep_original: Annotated[
+        str, typer.Option("--keep-original", help="Keep what a fold replaces, for unbake: auto, always or never.")
+    ] = "auto",
     again: Annotated[bool, typer.Option("--again", help="Bake although the model seems to carry a scaler.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Write without running the model.")] = False,
@@ -56,7 +62,7 @@ def bake(
       onnxscale bake model.onnx x.json --target y.json -o model.raw.onnx
     """
     from onnxscale import pipeline, rows
-    from onnxscale.planning import Options
+    from onnxscale.plans import Options
     from onnxscale.reporting import plain, text
     from onnxscale.reporting.clean import clean
     from onnxscale.statistics import Reading
@@ -64,10 +70,9 @@ def bake(
     if in_place and out is not None:
         raise OutputError("--in-place writes MODEL itself; leave -o away, or leave --in-place away")
     place = model if in_place else out or model.with_name(f"{model.stem}.baked.onnx")
-    asked = Options(input, output, axis, target_axis, precision, form, input_dtype, again)
-    baked = pipeline.bake(
-        model, stats, target=target, options=asked, reading=Reading(dialect, kind, zero_std, accept_defaults)
-    )
+    asked = Options(input, output, axis, target_axis, precision, form, input_dtype, again, keep_original)
+    reading = Reading(dialect, kind, zero_std, accept_defaults)
+    baked = pipeline.bake(model, stats, target=target, options=asked, reading=reading)
     if not as_json:
         print(text.plan(baked.plan), flush=True)
     for warning in baked.plan.warnings:
@@ -80,6 +85,10 @@ def bake(
     if not no_verify:
         own = None if data is None else rows.read(data, baked.plan.placements)
         baked = baked.verify(own, seed=seed, seconds=time_limit)
+        if form == "auto" and baked.folds and baked.differs:
+            print("warning: folded, the model DIFFERS; its scaler is baked as nodes instead", file=sys.stderr)
+            baked = pipeline.bake(model, stats, target=target, options=replace(asked, form="nodes"), reading=reading)
+            baked = baked.verify(own, seed=seed, seconds=time_limit)
         assert baked.comparison is not None
         if not as_json:
             print(text.comparison(baked.comparison), flush=True)

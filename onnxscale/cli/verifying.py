@@ -37,7 +37,7 @@ def verify(
       onnxscale verify model.baked.onnx --against model.onnx stats.json
     """
     from onnxscale import pipeline, rows
-    from onnxscale.planning import Options
+    from onnxscale.plans import Options
     from onnxscale.reporting import plain, text
     from onnxscale.statistics import Reading
 

@@ -12,7 +12,7 @@ import numpy as np
 from onnxscale.comparing import Comparison
 from onnxscale.looking import Inspection, Selftest
 from onnxscale.pipeline import Baked
-from onnxscale.planning import Placement, Plan
+from onnxscale.plans import Placement, Plan
 
 
 def value(item: Any) -> Any:
@@ -54,6 +54,11 @@ def placement(p: Placement) -> dict[str, Any]:
         "axis_reason": p.axis_reason,
         "form": p.form,
         "precision": p.precision,
+        "absorbed": []
+        if p.fold is None
+        else [
+            {"node": a.node, "taken": a.taken, "reason": a.reason, "bound": value(a.bound)} for a in p.fold.absorptions
+        ],
         "dtypes": {"graph": p.graph_dtype, "arithmetic": p.dtype, "inside": p.inner_dtype},
         "readers": list(p.readers),
         "shape_readers": list(p.shape_readers),

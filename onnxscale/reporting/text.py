@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from onnxscale.comparing import Comparison, OutputCheck, SeamCheck, Worst
+from onnxscale.folding import Absorption
 from onnxscale.looking import Inspection, Selftest
-from onnxscale.planning import Placement, Plan
+from onnxscale.plans import Placement, Plan
 from onnxscale.reporting.clean import clean
 from onnxscale.transform import Transform, decode
 
@@ -43,7 +44,10 @@ def _placement(p: Placement) -> list[str]:
         f"    scaler     {p.fitted.scaler.kind} ({shape}) from {origin}",
         f"    steps      {p.transform.prose()}",
         f"    axis       {p.axis} ({p.axis_reason})",
-        f"    form       {p.form}, precision {p.precision}: {types}",
+        f"    form       {_form(p, types)}",
+    ]
+    lines += [
+        f"    absorbed   {a.node}: {_absorbed(a)}" for a in (p.fold.absorptions[:8] if p.fold is not None else ())
     ]
     if p.readers:
         lines.append(
@@ -52,6 +56,18 @@ def _placement(p: Placement) -> list[str]:
     if p.shape_readers:
         lines.append(f"    raw for    {', '.join(p.shape_readers[:6])} (the shape is the same)")
     return lines + [f"    note       {n}" for n in p.notes]
+
+
+def _form(p: Placement, types: str) -> str:
+    if p.fold is None or p.form == "nodes":
+        return f"nodes, precision {p.precision}: {types}"
+    left = p.fold.nodes_left
+    return f"fold: {f'{left} node(s) left' if left > 0 else 'no node left'}"
+
+
+def _absorbed(a: Absorption) -> str:
+    bound = "" if a.bound is None else ", exactly" if a.bound == 0 else f", error at most {a.bound:.2g} of its output"
+    return f"{a.taken}{bound}{f' ({a.reason})' if a.reason else ''}"
 
 
 def comparison(c: Comparison) -> str:

@@ -1,0 +1,84 @@
+"""What a bake will do, as values: the options asked for, a placement per scaler, the plan of them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxscale import precision
+from onnxscale.folding import Fold
+from onnxscale.graph import InputSpec
+from onnxscale.statistics import Fitted, Source
+from onnxscale.transform import Transform
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for. input, output: the tensor that an unnamed scaler is for. input_dtype: None takes keep,
+    except for float16 inputs, which are widened. again: bake although the model carries a scaler already.
+    keep_original: whether the file keeps what a fold replaces, for unbake: "auto" up to a limit, "always", "never"."""
+
+    input: str = ""
+    output: str = ""
+    axis: int | None = None
+    target_axis: int | None = None
+    precision: str = "exact"
+    form: str = "auto"
+    input_dtype: str | None = None
+    again: bool = False
+    keep_original: str = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """One scaler on one tensor. role: "input" or "output". transform: the steps in the order they run in the model (for
+    an output, the inverse). dtypes: of the graph's tensor from now on, of the arithmetic, of the tensor inside. fold: how
+    the model's own operators absorb it; None where nodes are all that is asked for."""
+
+    spec: InputSpec
+    role: str
+    fitted: Fitted
+    source: Source
+    transform: Transform
+    axis: int
+    axis_reason: str
+    precision: str
+    graph_dtype: str
+    dtype: str
+    inner_dtype: str
+    fold: Fold | None = None
+    readers: tuple[str, ...] = ()
+    shape_readers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def form(self) -> str:
+        """ "fold" where operators of the model absorb the scaler, in part at least; else "nodes"."""
+        return self.fold.form if self.fold is not None else "nodes"
+
+    @property
+    def exact(self) -> bool:
+        """Whether what reads the scaled values cannot tell them from float64's, rounded once."""
+        if self.fold is not None and self.fold.form == "fold":
+            return all(a.bound == 0 for a in self.fold.absorptions)
+        return self.dtype == "float64"
+
+    @property
+    def lowered(self) -> Transform:
+        """The steps as they are written into the graph."""
+        return precision.lowered(self.transform, "exact" if self.dtype == "float64" else self.precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a bake will do. left: inputs that stay as they are. notes: on the model as a whole."""
+
+    model: str
+    placements: tuple[Placement, ...]
+    left: tuple[InputSpec, ...]
+    notes: tuple[str, ...] = ()
+    keep_original: str = "auto"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(w for p in self.placements for w in p.warnings)
