@@ -33,7 +33,7 @@ from onnxscale import (
 )
 from onnxscale.baking import Edited
 from onnxscale.comparing import DIFFERS, Comparison
-from onnxscale.errors import OutputError
+from onnxscale.errors import ModelError, OutputError
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
 from onnxscale.plans import Options, Placement, Plan
@@ -123,12 +123,12 @@ class Baked:
                     f"{path}: would lie beside {location!r}, a link out of that folder, which no runtime follows from there; "
                     f"name an output in another folder with -o, and the data are copied to it"
                 )
-        saving.check(out, replace=force or in_place)
+        saving.check(out, replace=force or in_place or _ours(out, baked=True))
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False) -> Path:
-        """Write the model, complete or not at all. force: replace a file that is there; in_place: even the original.
-        Raises OutputError.
+        """Write the model, complete or not at all. Raises OutputError.
 
+        A baked model that is there is replaced: it can be made again. force: replace any file; in_place: even the original.
         External data stay where they are when `path` is in the model's folder; else they are copied beside it.
         """
         self.check_output(path, force=force, in_place=in_place)
@@ -136,12 +136,23 @@ class Baked:
         self.original.unchanged()
         with _carried(self.original, out), ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
             digest = hashing.submit(self.original.sha256)
-            saving.save(self.original, self.file(digest.result), out, replace=force or in_place)
+            ours = force or in_place or _ours(out, baked=True)
+            saving.save(self.original, self.file(digest.result), out, replace=ours)
         return out
 
 
 def _same_file(a: Path, b: Path) -> bool:
     return os.path.realpath(a) == os.path.realpath(b) or (b.exists() and os.path.samefile(a, b))
+
+
+def _ours(path: Path, *, baked: bool) -> bool:
+    """Whether a file that is there is a model of the kind that is to be written, with a scaler in it or without."""
+    if not path.is_file():
+        return False
+    try:
+        return (recognition.recorded(modelfile.open_model(path)) is not None) == baked
+    except ModelError:
+        return False
 
 
 def _data(model: ModelFile) -> dict[str, Path]:
@@ -282,13 +293,17 @@ def _seams(held: dict[str, Any] | None) -> dict[tuple[str, str], str]:
 
 
 def unbake(model: Model, out: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Restore the original of a baked file, byte for byte, to `out`. Raises ModelError where it cannot be restored."""
+    """Restore the original of a baked file, byte for byte, to `out`. Raises ModelError where it cannot be restored.
+
+    A model without a scaler that is there is replaced. force: replace any file.
+    """
     baked = modelfile.open_model(model)
     parts = baking.unbake(baked)
     path = Path(os.path.abspath(out))
-    saving.check(path, replace=force)
+    ours = force or _ours(path, baked=False)
+    saving.check(path, replace=ours)
     with _carried(baked, path):
-        saving.save(baked, parts, path, replace=force)
+        saving.save(baked, parts, path, replace=ours)
     return path
 
 

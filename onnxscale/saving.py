@@ -20,6 +20,7 @@ from onnxscale.pieces import Copy, Piece
 
 CHUNK = 1 << 24
 Progress = Callable[[int], None]
+_TAKEN = "{}: exists already. Pass --force to replace it, or name another output with -o"
 
 
 def _nothing(count: int) -> None:
@@ -56,20 +57,22 @@ def scratch(source: ModelFile, pieces: Iterable[Piece]) -> Iterator[str]:
     beside = (
         source.path.parent if source.path and os.access(source.path.parent, os.W_OK) else Path(tempfile.gettempdir())
     )
-    target = _unnamed(beside)
-    named = None if target is not None else beside / f".{secrets.token_hex(6)}.onnxscale.tmp"
-    if named is not None:
-        target = os.open(named, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    assert target is not None
+    named: Path | None = None
+    target: int | None = None
     try:
-        _fill(source, pieces, target, _nothing)
+        try:
+            target = _unnamed(beside)
+            if target is None:
+                named = beside / f".{secrets.token_hex(6)}.onnxscale.tmp"
+                target = os.open(named, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            _fill(source, pieces, target, _nothing)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise OutputError(f"{beside}: cannot be written to for verification ({reason})") from None
         yield str(named or f"/proc/self/fd/{target}")
-    except OSError as error:
-        raise OutputError(
-            f"{beside}: cannot be written to for verification ({os.strerror(error.errno or 0)})"
-        ) from None
     finally:
-        os.close(target)
+        if target is not None:
+            os.close(target)
         if named is not None:
             named.unlink(missing_ok=True)
 
@@ -104,9 +107,7 @@ def place(out: Path, fill: Callable[[int], None], *, replace: bool = False) -> N
                 out.unlink(missing_ok=True)
             raise
     except FileExistsError:
-        raise OutputError(
-            f"{out}: exists already. Pass --force to replace it, or name another output with -o"
-        ) from None
+        raise OutputError(_TAKEN.format(out)) from None
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({os.strerror(error.errno or 0)}); nothing was written") from None
 
@@ -131,8 +132,10 @@ def check(out: Path, *, replace: bool = False) -> None:
         raise OutputError(f"{out}: a folder; expected a file name for the output")
     if not out.parent.is_dir():
         raise OutputError(f"{out.parent}: no such folder; make it first, or name another output with -o")
+    if out.exists() and not out.is_file():
+        raise OutputError(f"{out}: neither a file nor new; expected a file name for the output")
     if out.exists() and not replace:
-        raise OutputError(f"{out}: exists already. Pass --force to replace it, or name another output with -o")
+        raise OutputError(_TAKEN.format(out))
     if not os.access(out.parent, os.W_OK):
         raise OutputError(f"{out.parent}: the folder is not writable; name another output with -o")
 

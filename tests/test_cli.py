@@ -74,8 +74,10 @@ def test_the_default_output_lies_beside_the_model(cli, model: Path, stats: Path)
     x = np.random.default_rng(1).standard_normal((5, FEATURES)).astype("f")
     expected = answers(model, ((x.astype("d") - MEAN) / STD).astype("f"))
     np.testing.assert_allclose(answers(out, x), expected, rtol=1e-5, atol=1e-4)
+    assert cli("bake", model, stats).returncode == 0, "a baked model is replaced: it can be made again"
+    out.write_bytes(b"mine")
     again = cli("bake", model, stats)
-    assert again.returncode == 2 and "--force" in again.stderr
+    assert again.returncode == 2 and "--force" in again.stderr and out.read_bytes() == b"mine"
     assert cli("bake", model, stats, "--force").returncode == 0
 
 

@@ -254,6 +254,7 @@ def test_several_at_once_in_one_folder(same: bool, tmp_path: Path) -> None:
         codes = [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]
         found = _digests(bench.out.parent)
         assert sorted(found) == sorted({*(o.name for o in outs), "weights.bin"})
-        assert codes.count(0) == (1 if same else len(outs)) and set(codes) <= {0, 7}
+        assert codes.count(0) >= 1 if same else codes == [0] * len(outs)
+        assert set(codes) <= {0, 7}, "7: the other came first between the look and the link"
         assert {found[o.name] for o in outs} == {bench.whole}
         assert found["weights.bin"] == bench.before["weights.bin"]
