@@ -55,23 +55,20 @@ def opened(source: Model) -> ModelFile:
 
 @dataclass(frozen=True, eq=False)
 class Baked:
-    """A model with its scaler inside, not yet saved. comparison: what `verify` found, None before."""
+    """A model with its scaler inside, not yet saved. comparison: what `verify` found, None before.
+    as_nodes: makes it with nodes instead, where folding was a choice of ours."""
 
     original: ModelFile
     plan: Plan
     edited: Edited
     comparison: Comparison | None = None
     golden: Golden | None = None
+    as_nodes: Callable[[], Baked] | None = None
 
     @property
     def folds(self) -> bool:
         """Whether the model's own operators absorb a scaler, in part at least."""
         return any(p.form == "fold" for p in self.plan.placements)
-
-    @property
-    def differs(self) -> bool:
-        """Whether verification was run and found a row that differs."""
-        return self.comparison is not None and self.comparison.verdict == DIFFERS
 
     def record(self, sha256: str | None = None) -> Mapping[str, Any]:
         """What goes into the model's metadata. sha256: of the original, where the caller knows it."""
@@ -91,12 +88,20 @@ class Baked:
         return onnx.ModelProto.FromString(self.to_bytes())
 
     def verify(self, data: Mapping[str, Array] | None = None, *, seed: int = 0, seconds: float = 300) -> Baked:
-        """Run the original and the baked model and compare; the result holds the Comparison. See verifying.verify."""
+        """Run the original and the baked model and compare; the result holds the Comparison. See verifying.verify.
+
+        Where a fold that nobody asked for DIFFERS, the result is the model with nodes, verified, and a note says so.
+        """
         with self._runnable() as content:
             subject = Subject(self.edited.proto, self.original, content, self.edited.seams)
             comparison, golden = verifying.verify(
                 self.original, subject, self.plan, data=data, seed=seed, seconds=seconds
             )
+        if comparison.verdict == DIFFERS and self.as_nodes is not None:
+            made = self.as_nodes().verify(data, seed=seed, seconds=seconds)
+            assert made.comparison is not None
+            note = f"folded, the model DIFFERS ({comparison.reason}); its scaler is baked as nodes instead"
+            return replace(made, comparison=replace(made.comparison, notes=(note, *made.comparison.notes)))
         return replace(self, comparison=comparison, golden=golden)
 
     @contextmanager
@@ -212,7 +217,11 @@ def bake(
     wanted = None if target is None else sources.read(target, reading)
     opened_model = opened(model)
     plan = planning.plan(opened_model, statistics, options, wanted)
-    return Baked(opened_model, plan, baking.apply(opened_model, plan, image_keys(plan)))
+    baked = Baked(opened_model, plan, baking.apply(opened_model, plan, image_keys(plan)))
+    if options.form != "auto" or not baked.folds:
+        return baked
+    nodes = replace(options, form="nodes")
+    return replace(baked, as_nodes=lambda: bake(model, statistics, target=wanted, options=nodes))
 
 
 def image_keys(plan: Plan) -> dict[str, str]:

@@ -30,6 +30,7 @@ def check(model: ModelFile) -> None:
     for tensor in walk.tensors(proto):
         _tensor(model, tensor, sizes)
     for graph, _ in walk.bodies(proto):
+        _text(model, graph)
         if isinstance(graph, onnx.GraphProto):
             seen: set[str] = set()
             for tensor in graph.initializer:
@@ -38,6 +39,20 @@ def check(model: ModelFile) -> None:
                         f"{model.name}: two initializers are called {tensor.name!r}; only one can be meant"
                     )
                 seen.add(tensor.name)
+
+
+def _text(model: ModelFile, graph: onnx.GraphProto | onnx.FunctionProto) -> None:
+    """protobuf gives text that is not UTF-8 as bytes, and no name of a graph may be that."""
+    found: list[object] = []
+    if isinstance(graph, onnx.GraphProto):
+        found += (v.name for v in (*graph.input, *graph.output, *graph.initializer))
+    else:
+        found += (*graph.input, *graph.output)
+    for n in graph.node:
+        found += (n.op_type, n.domain, n.name, *n.input, *n.output, *(a.name for a in n.attribute))
+    wrong = next((n for n in found if not isinstance(n, str)), None)
+    if wrong is not None:
+        raise ModelError(f"{model.name}: the name {wrong!r} in its graph is not UTF-8; the model is damaged")
 
 
 def _tensor(model: ModelFile, tensor: onnx.TensorProto, sizes: dict[str, int]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -85,10 +84,6 @@ def bake(
     if not no_verify:
         own = None if data is None else rows.read(data, baked.plan.placements)
         baked = baked.verify(own, seed=seed, seconds=time_limit)
-        if form == "auto" and baked.folds and baked.differs:
-            print("warning: folded, the model DIFFERS; its scaler is baked as nodes instead", file=sys.stderr)
-            baked = pipeline.bake(model, stats, target=target, options=replace(asked, form="nodes"), reading=reading)
-            baked = baked.verify(own, seed=seed, seconds=time_limit)
         assert baked.comparison is not None
         if not as_json:
             print(text.comparison(baked.comparison), flush=True)
