@@ -31,7 +31,7 @@ test: $(VENV)/.test  ## the fast tests
 	$(RUN) -m pytest -n 2
 
 test-all: $(VENV)/.all  ## everything, the slow ones too
-	$(RUN) -m pytest -n 2 -m ""
+	$(RUN) -m pytest -n 2 -m "" --timeout 900 --durations 15
 
 lint: $(VENV)/.lint
 	$(RUN) -m ruff check .

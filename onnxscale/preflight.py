@@ -45,7 +45,8 @@ def _text(model: ModelFile, graph: onnx.GraphProto | onnx.FunctionProto) -> None
     """protobuf gives text that is not UTF-8 as bytes, and no name of a graph may be that."""
     found: list[object] = []
     if isinstance(graph, onnx.GraphProto):
-        found += (v.name for v in (*graph.input, *graph.output, *graph.initializer))
+        found += (v.name for v in (*graph.input, *graph.output))
+        found += (t.name for t in graph.initializer)
     else:
         found += (*graph.input, *graph.output)
     for n in graph.node:

