@@ -5,7 +5,7 @@ A scaler fault that the model's answers hide (a column the model hardly uses, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -21,20 +21,25 @@ from onnxscale.worker import Failure, Runnable, Worker
 MOST_NODES = 1000
 
 
+Loaded = Callable[[onnx.TensorProto], onnx.TensorProto]
+
+
 def cut(
-    proto: onnx.ModelProto, start: str, end: str, tensor: Callable[[onnx.TensorProto], onnx.TensorProto]
+    proto: onnx.ModelProto, starts: Iterable[onnx.ValueInfoProto], end: str, tensor: Loaded, dtype: int = 0
 ) -> onnx.ModelProto | None:
-    """The nodes of the main graph between two tensors as a model of their own; None where `end` does not follow from
-    `start` and constants alone. tensor: gives an initializer with its values."""
+    """The nodes of the main graph from `starts` to `end` as a model of their own, whose inputs are those of the starts
+    that are needed; None where `end` does not follow from them and constants alone. tensor: gives an initializer with
+    its values. dtype: of `end`, an element type of ONNX; 0 leaves it to the runtime."""
+    first = {v.name: v for v in starts}
     producers = {o: node for node in proto.graph.node for o in node.output}
     held = {t.name: t for t in proto.graph.initializer}
     kept: dict[int, onnx.NodeProto] = {}
     constants: dict[str, onnx.TensorProto] = {}
-    waiting, met = [end], False
+    waiting, met = [end], dict[str, onnx.ValueInfoProto]()
     while waiting:
         name = waiting.pop()
-        if name == start:
-            met = True
+        if name in first and name not in held:
+            met[name] = first[name]
         elif name in held:
             constants[name] = held[name]
         elif name in producers:
@@ -50,7 +55,12 @@ def cut(
         return None
     made = onnx.ModelProto(ir_version=proto.ir_version)
     made.opset_import.extend(proto.opset_import)
+    made.functions.extend(proto.functions)
     made.graph.name = "seam"
+    made.graph.input.extend(met.values())
+    made.graph.output.append(
+        onnx.helper.make_tensor_value_info(end, dtype, None) if dtype else onnx.ValueInfoProto(name=end)
+    )
     made.graph.node.extend(n for n in proto.graph.node if id(n) in kept)
     made.graph.initializer.extend(tensor(t) for t in constants.values())
     return made
@@ -58,19 +68,18 @@ def cut(
 
 def check(
     worker: Worker, proto: onnx.ModelProto, p: Placement, seam: str, feeds: Sequence[Feed],
-    tensor: Callable[[onnx.TensorProto], onnx.TensorProto], before: Sequence[Array] | None = None,
+    tensor: Loaded, before: Sequence[Array] | None = None,
 ) -> SeamCheck | str:  # fmt: skip
     """Compare the seam of one placement on every feed. before: for an output, the unscaled values to feed instead.
 
     Returns why in words where there is nothing to compare.
     """
     start, end = (p.spec.name, seam) if p.role == "input" else (seam, p.spec.name)
-    part = cut(proto, start, end, tensor)
+    dtypes = (p.graph_dtype, p.inner_dtype) if p.role == "input" else (p.inner_dtype, p.graph_dtype)
+    first = onnx.helper.make_tensor_value_info(start, graph.ELEMENTS[dtypes[0]], None)
+    part = cut(proto, [first], end, tensor, graph.ELEMENTS[dtypes[1]])
     if part is None:
         return f"the scaled tensor {seam!r} does not follow from {start!r} alone"
-    dtypes = (p.graph_dtype, p.inner_dtype) if p.role == "input" else (p.inner_dtype, p.graph_dtype)
-    for values, name, dtype in ((part.graph.input, start, dtypes[0]), (part.graph.output, end, dtypes[1])):
-        values.append(onnx.helper.make_tensor_value_info(name, graph.ELEMENTS[dtype], None))
     arrays = [f.raw[p.spec.name] for f in feeds] if before is None else list(before)
     answers = worker.run(Runnable(part.SerializeToString()), [{start: a} for a in arrays])
     if isinstance(answers, Failure):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from onnxscale import external, feeding, reference, seam, tensors, walk
+from onnxscale import external, feeding, layer, reference, seam, tensors, walk
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, OutputCheck, SeamCheck, is_numbers
 from onnxscale.feeding import Feed
 from onnxscale.judging import judge
@@ -217,6 +217,9 @@ def _compared(
             reason = f"onnxruntime cannot load the baked model: {answer.message}"
             return Comparison(DIFFERS, reason, seed, 0, (), (), (), versions), None
     seams, notes = _seams(worker, subject, placements, feeds, expected)
+    seams += layer.checks(
+        worker, original.skeleton, subject.proto, placements, feeds, _loaded(original), _loaded(subject.model)
+    )
     targets = [p for p in placements if p.role == "output"]
     expected, host, plain = (reference.unscaled(a, targets) for a in (expected, host, plain))
     moved = reference.unscaled(moved, targets) if moved is not None else None
@@ -238,15 +241,8 @@ def _all(answers: list[Answers] | Failure, count: int) -> list[Answers]:
 def _seams(
     worker: Worker, subject: Subject, placements: Sequence[Placement], feeds: list[Feed], expected: list[Answers]
 ) -> tuple[list[SeamCheck], list[str]]:
-    def with_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
-        raw = tensors.payload(subject.model, tensor)
-        return (
-            tensor
-            if raw is None
-            else onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
-        )
-
     checks: list[SeamCheck] = []
+    with_values = _loaded(subject.model)
     notes: list[str] = []
     for p in placements:
         name = subject.seams.get((p.role, p.spec.name))
@@ -271,9 +267,24 @@ def _seams(
     return checks, notes
 
 
+def _loaded(model: ModelFile) -> seam.Loaded:
+    def with_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
+        raw = tensors.payload(model, tensor)
+        if raw is None:
+            return tensor
+        return onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
+
+    return with_values
+
+
 def _verdict(seams: Sequence[SeamCheck], checks: Sequence[OutputCheck], notes: Sequence[str]) -> tuple[str, str]:
     for s in seams:
         if not s.holds:
+            if s.role == "layer":
+                return (
+                    DIFFERS,
+                    f"the folded layer {s.tensor!r} is off by {s.error:.3g}, over the bound of {s.bound:.3g}",
+                )
             where = "" if s.column is None else f", feature {s.column}"
             return (
                 DIFFERS,

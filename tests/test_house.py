@@ -34,6 +34,7 @@ ORDER = [
     {"baking"},
     {"worker", "comparing", "feeding", "rows"},
     {"seam", "judging", "reference"},
+    {"layer"},
     {"verifying"},
     {"record"},
     {"pipeline"},

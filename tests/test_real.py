@@ -12,11 +12,9 @@ from onnxscale.scalers import Standard
 from onnxscale.statistics import Fitted, Source, Statistics
 from tests.real import ROWS, Real, Unavailable
 
+SLOWEST = ("dnsmos-bak_ovr", "dnsmos-sig", "dnsmos-wave", "pdnsmos-wave")  # a minute each
 SLOW = (
-    "dnsmos-bak_ovr",
-    "dnsmos-sig",
-    "dnsmos-wave",
-    "pdnsmos-wave",
+    *SLOWEST,
     "light-",
     "rapidocr-rec",
     "aecmos",
@@ -49,7 +47,7 @@ def params(form: str) -> list[object]:
             marks=[pytest.mark.slow] if real.name.startswith(SLOW) or form != "auto" else [],
         )
         for real in ROWS
-        if real.scaled
+        if real.scaled and (form == "auto" or not real.name.startswith(SLOWEST))
     ]
 
 

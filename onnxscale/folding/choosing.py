@@ -29,12 +29,14 @@ Table = Mapping[tuple[str, str], Absorber]
 @dataclass(frozen=True)
 class Absorption:
     """One reader of the scaled tensor. node: in words. taken: "all", "scale" or "nothing". reason: why not more. error:
-    the proven bound on the rows it is for, None where nothing is folded."""
+    the proven bound on the rows it is for, None where nothing is folded. tensor: the output that the bound is of, ""
+    where the reader is no node of the model."""
 
     node: str
     taken: str
     reason: str = ""
     error: Error | None = None
+    tensor: str = ""
 
     @property
     def bound(self) -> float | None:
@@ -126,7 +128,8 @@ class Judge:
     ) -> Verdict:
         if isinstance(made, Refusal):
             return Verdict(leaf, Absorption(what, "nothing", made.reason))
-        absorption = Absorption(what, taken, why, made.error)
+        last = leaf.node if made.beside is None or site.follower is None else site.follower[0]
+        absorption = Absorption(what, taken, why, made.error, next((o for o in last.output if o), ""))
         return Verdict(leaf, absorption, made, follower=site.follower)
 
     def _within(self, error: Error) -> bool:

@@ -57,8 +57,9 @@ def svm(site: Site) -> Change | Refusal:
     """SVMRegressor and SVMClassifier."""
     said = site.attributes
     kernel = said.get("kernel_type", b"LINEAR")
-    if (kernel.decode() if isinstance(kernel, bytes) else str(kernel)) != "LINEAR":
-        return Refusal(f"a {kernel!r} kernel is not linear")
+    kernel = kernel.decode("utf-8", "replace") if isinstance(kernel, bytes) else str(kernel)
+    if kernel != "LINEAR":
+        return Refusal(f"a {kernel} kernel is not linear")
     classes = [int(v) for v in said.get("vectors_per_class", ())]
     supports = sum(classes) if site.node.op_type == "SVMClassifier" else int(said.get("n_supports", 0))
     name = "support_vectors" if supports else "coefficients"

@@ -88,6 +88,10 @@ def comparison(c: Comparison) -> str:
 
 def _seam(s: SeamCheck) -> str:
     where = "" if s.column is None else f" (feature {s.column})"
+    if s.role == "layer":
+        if s.bound == 0:
+            return f"  layer  {s.tensor!r}: {'the same' if s.holds else 'NOT the same'} on {s.rows} rows"
+        return f"  layer  {s.tensor!r}: off by {s.error:.3g} of its output, bound {s.bound:.3g}, {s.rows} rows"
     if s.error == 0 and s.ulp == 0:
         return f"  seam   {s.role} {s.tensor!r}: bit-equal with float64 on {s.rows} rows"
     return f"  seam   {s.role} {s.tensor!r}: off by {s.error:.3g}{where}, bound {s.bound:.3g}, {s.ulp:.3g} ULP, {s.rows} rows"
