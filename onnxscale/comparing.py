@@ -25,9 +25,23 @@ class Worst:
 
 
 @dataclass(frozen=True)
+class Flip:
+    """A row that trees answer otherwise, and how far it is from the nearest threshold: raw value and distance in ULP of
+    float32, of one feature of one input."""
+
+    feed: str
+    row: int
+    input: str
+    feature: int
+    threshold: float
+    distance: float
+
+
+@dataclass(frozen=True)
 class OutputCheck:
     """One output over all rows. absolute, relative (to the largest answer of its feed), ulp: largest differences.
-    tolerance, noise: relative. flips: rows whose label or argmax differs. host_*: against rows scaled in float32."""
+    tolerance, noise: relative. flips: rows whose label or argmax differs. host_*: against rows scaled in float32.
+    beside: the first rows that differ, where trees read the input."""
 
     name: str
     kind: str
@@ -44,6 +58,7 @@ class OutputCheck:
     host_relative: float | None
     host_flips: int | None
     worst: Worst | None
+    beside: tuple[Flip, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -126,14 +141,14 @@ def relative(a: Array, b: Array) -> tuple[Array, float]:
 
 
 def ulps(a: Array, b: Array) -> float:
-    """Largest distance in units in the last place of b's type, over the finite elements."""
+    """Largest distance in units in the last place of the larger of the two, over the finite elements."""
     good = np.isfinite(a) & np.isfinite(b)
     if not good.any():
         return 0.0
+    a, b = a[good], b[good]
     with np.errstate(over="ignore", invalid="ignore"):
-        distance = np.abs(a[good].astype(np.float64) - b[good].astype(np.float64)) / np.spacing(np.abs(b[good])).astype(
-            np.float64
-        )
+        unit = np.spacing(np.maximum(np.abs(a), np.abs(b)).astype(b.dtype)).astype(np.float64)
+        distance = np.abs(a.astype(np.float64) - b.astype(np.float64)) / unit
     return float(np.nanmax(distance))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from onnxscale.comparing import OutputCheck, Worst, argmax_flips, numbers, relative, same, ulps
+from onnxscale.comparing import Flip, OutputCheck, Worst, argmax_flips, numbers, relative, same, ulps
 from onnxscale.feeding import Feed
 from onnxscale.samples import LARGEST
 from onnxscale.step import Array
@@ -15,18 +15,20 @@ from onnxscale.worker import Answers, Failure
 
 MARGIN = 4.0  # a noise floor measured on some rows is passed by others; four times is what a thousand models kept to
 EPSILONS = 8
+SHOWN = 8
+Thresholds = Mapping[str, Sequence[tuple[int, float]]]
 DEAF = 0.1  # an output whose own noise is a tenth of its largest value proves nothing
 
 
 def judge(
     feeds: Sequence[Feed], got: Sequence[Answers], got_plain: Sequence[Answers], expected: Sequence[Answers], plain: Sequence[Answers],
-    host: Sequence[Answers], moved: Sequence[Answers] | None, names: Sequence[str], bound: float,
+    host: Sequence[Answers], moved: Sequence[Answers] | None, names: Sequence[str], bound: float, near: Thresholds,
 ) -> tuple[list[OutputCheck], list[str]]:  # fmt: skip
     """One check per output, and notes on feeds that a model refused.
 
     got, got_plain: the baked model's answers with optimizations on and off. expected, plain: the original's on rows
     scaled in float64. host: on rows scaled in float32. moved: on rows moved by the scaler's own rounding, or None.
-    bound: proven of the folds, relative.
+    bound: proven of the folds, relative. near: raw values at which trees decide, by input.
     """
     notes: list[str] = []
     good: list[int] = []
@@ -48,6 +50,7 @@ def judge(
                 for i in good
             ],
             bound,
+            near,
         )
         for name in names
     ]
@@ -68,10 +71,27 @@ def _one(answers: Sequence[Answers] | None, i: int, name: str) -> Any:
     return answer[name] if isinstance(answer, dict) else None
 
 
-def _output(name: str, answers: Sequence[_Answers], bound: float) -> OutputCheck:
+def _output(name: str, answers: Sequence[_Answers], bound: float, near: Thresholds) -> OutputCheck:
     if answers and all(numbers(a.expected) is not None for a in answers):
-        return _floats(name, answers, bound)
-    return _labels(name, answers)
+        return _floats(name, answers, bound, near)
+    return _labels(name, answers, near)
+
+
+def _beside(feed: Feed, rows: Iterable[int], near: Thresholds) -> list[Flip]:
+    """For each of these rows the threshold of a tree that is nearest to its raw values."""
+    found = []
+    for row in rows:
+        nearest: Flip | None = None
+        for name, decided in near.items():
+            values = np.ravel(feed.raw[name][row]).astype(np.float64)
+            features, at = np.array([f for f, _ in decided]), np.array([v for _, v in decided])
+            with np.errstate(over="ignore", invalid="ignore"):
+                far = np.abs(values[features] - at) / np.spacing(np.abs(at).astype(np.float32)).astype(np.float64)
+            i = int(np.nanargmin(np.where(np.isnan(far), np.inf, far)))
+            if nearest is None or far[i] < nearest.distance:
+                nearest = Flip(feed.label, row, name, int(features[i]), float(at[i]), float(far[i]))
+        found += [nearest] if nearest is not None else []
+    return found
 
 
 def _rows_over(difference: Array, limit: float) -> Array:
@@ -79,7 +99,7 @@ def _rows_over(difference: Array, limit: float) -> Array:
     return np.asarray(over.reshape(len(over), -1).any(axis=1) if over.ndim else np.atleast_1d(over))
 
 
-def _floats(name: str, answers: Sequence[_Answers], bound: float) -> OutputCheck:
+def _floats(name: str, answers: Sequence[_Answers], bound: float, near: Thresholds) -> OutputCheck:
     ordinary = [a for a in answers if a.feed.ordinary]
     largest = max((relative(_n(a.expected), _n(a.expected))[1] for a in ordinary), default=0.0)
     noise = 0.0
@@ -95,6 +115,7 @@ def _floats(name: str, answers: Sequence[_Answers], bound: float) -> OutputCheck
     most = absolute = ulp = 0.0
     flips = differing = rows = host_flips = 0
     host_most: float | None = None
+    beside: list[Flip] = []
     for a in answers:
         for got, expected in a.pairs:
             g, e = _n(got), _n(expected)
@@ -108,6 +129,9 @@ def _floats(name: str, answers: Sequence[_Answers], bound: float) -> OutputCheck
             scale = largest if a.feed.ordinary else max(largest, scale)
             bad = _rows_over(difference, tolerance * scale)
             differing += int(bad.sum())
+            if near and len(beside) < SHOWN and e.ndim:
+                turned = bad | argmax_flips(g, e) if e.ndim > 1 else bad
+                beside += _beside(a.feed, np.flatnonzero(turned)[:SHOWN].tolist(), near)
             share = float(difference.max()) / scale if scale else float(difference.max() > 0)
             if share > most or worst is None:
                 most = max(most, share)
@@ -124,7 +148,7 @@ def _floats(name: str, answers: Sequence[_Answers], bound: float) -> OutputCheck
     vacuous = tolerance > DEAF or _constant([_n(a.expected) for a in ordinary])
     return OutputCheck(
         name, "float", rows, absolute, most, ulp, noise, tolerance, flips, 0, differing, vacuous, host_most,
-        host_flips if host_most is not None else None, worst,
+        host_flips if host_most is not None else None, worst, tuple(beside[:SHOWN]),
     )  # fmt: skip
 
 
@@ -133,9 +157,10 @@ def _n(value: Any) -> Array:
     return np.zeros(0, np.float32) if found is None else found
 
 
-def _labels(name: str, answers: Sequence[_Answers]) -> OutputCheck:
+def _labels(name: str, answers: Sequence[_Answers], near: Thresholds) -> OutputCheck:
     rows = differing = unstable = host_flips = 0
     worst: Worst | None = None
+    beside: list[Flip] = []
     for a in answers:
         for i, (got, expected, plain, moved, host) in enumerate(
             zip(*(_split(v, a.expected) for v in (a.got, a.expected, a.plain, a.moved, a.host)), strict=True)
@@ -144,6 +169,8 @@ def _labels(name: str, answers: Sequence[_Answers]) -> OutputCheck:
             host_flips += host is not None and not same(got, host)
             if same(got, expected):
                 continue
+            if near and len(beside) < SHOWN:
+                beside += _beside(a.feed, [i], near)
             if not same(expected, plain) or (moved is not None and not same(expected, moved)):
                 unstable += 1  # the original itself answers otherwise under its own rounding noise
                 continue
@@ -151,22 +178,9 @@ def _labels(name: str, answers: Sequence[_Answers]) -> OutputCheck:
             worst = worst or Worst(a.feed.label, i, _raw_row(a.feed, i), got, expected)
     constant = _constant_labels([v for a in answers if a.feed.ordinary for v in _split(a.expected, a.expected)])
     return OutputCheck(
-        name,
-        "exact",
-        rows,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        differing + unstable,
-        unstable,
-        differing,
-        constant,
-        None,
-        host_flips,
-        worst,
-    )
+        name, "exact", rows, 0.0, 0.0, 0.0, 0.0, 0.0, differing + unstable, unstable, differing, constant, None, host_flips,
+        worst, tuple(beside),
+    )  # fmt: skip
 
 
 def _split(value: Any, like: Any) -> list[Any]:

@@ -19,7 +19,7 @@ import onnx
 from onnxscale import external, feeding, layer, reference, seam, tensors, walk
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, OutputCheck, SeamCheck, is_numbers
 from onnxscale.feeding import Feed
-from onnxscale.judging import judge
+from onnxscale.judging import Thresholds, judge
 from onnxscale.modelfile import ModelFile
 from onnxscale.plans import Placement, Plan
 from onnxscale.step import Array
@@ -140,7 +140,7 @@ def _verify(
     feeds += ([golden_feed] if golden_feed else []) + _own_rows(data, feeder)
     empty = [f for f in feeds if any(v.size == 0 for v in f.raw.values())]
     feeds = [f for f in feeds if f not in empty]
-    comparison, golden = _compared(worker, original, subject, placements, feeds, first, second, versions, seed)
+    comparison, golden = _compared(worker, original, subject, placements, feeds, first, second, versions, seed, near)
     if comparison.verdict == VERIFIED and empty:
         problem, notes = _empty(worker, first, second, empty[0], placements)
         comparison = replace(comparison, notes=(*comparison.notes, *notes))
@@ -196,7 +196,7 @@ def _own_rows(data: Mapping[str, Array], feeder: feeding.Feeder) -> list[Feed]:
 
 def _compared(
     worker: Worker, original: ModelFile, subject: Subject, placements: Sequence[Placement], feeds: list[Feed], first: Runnable,
-    second: Runnable, versions: Mapping[str, str], seed: int,
+    second: Runnable, versions: Mapping[str, str], seed: int, near: Thresholds,
 ) -> tuple[Comparison, Golden | None]:  # fmt: skip
     rng = np.random.default_rng(seed + 1)
     inexact = any(not p.exact for p in placements)
@@ -226,7 +226,7 @@ def _compared(
     checks, more = judge(
         feeds, _all(got, len(feeds)), _all(got_plain, len(feeds)), expected, plain, host, moved,
         [o.name for o in original.skeleton.graph.output],
-        sum((p.fold.bound or 0.0) for p in placements if p.fold is not None),
+        sum((p.fold.bound or 0.0) for p in placements if p.fold is not None), near,
     )  # fmt: skip
     rows = sum(len(next(iter(f.raw.values()))) if next(iter(f.raw.values())).ndim else 1 for f in feeds if f.raw)
     verdict, reason = _verdict(seams, checks, more)

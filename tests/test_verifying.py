@@ -273,3 +273,16 @@ def test_the_seed_makes_the_rows() -> None:
     assert replace(one, versions={}) == replace(same, versions={}) and one.outputs != other.outputs
     assert {one.seed, other.seed} == {3, 4} and one.rows > 500 and "onnxruntime" in one.versions
     assert open_model(baked.to_bytes()).skeleton.graph.input[0].name == "x"
+
+
+def test_a_tree_that_decides_otherwise_is_shown_beside_its_threshold() -> None:
+    """float32 nodes before trees: rows on a threshold fall on its other side."""
+    scaler = statistics(zscore(MEAN, STD))
+    found = next(
+        c
+        for seed in range(8)
+        if (c := bake(build.forest(WIDTH, trees=40, seed=seed), scaler, precision="single").verify().comparison)
+        and not c.verified
+    )
+    shown = [f for o in found.outputs for f in o.beside]
+    assert shown and all(f.distance < 4 and f.input == "x" for f in shown)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxscale.comparing import Comparison, OutputCheck, SeamCheck, Worst
+from onnxscale.comparing import Comparison, Flip, OutputCheck, SeamCheck, Worst
 from onnxscale.folding import Absorption
 from onnxscale.looking import Inspection, Selftest
 from onnxscale.plans import Placement, Plan
@@ -80,6 +80,7 @@ def comparison(c: Comparison) -> str:
     failed = next((x.worst for x in checks if not x.holds and x.worst), None)
     if failed:
         lines += _worst(failed)
+    lines += [_beside(f) for f in dict.fromkeys(f for o in c.outputs for f in o.beside)]
     lines += [f"  note: {n}" for n in c.notes]
     versions = ", ".join(f"{k} {v}" for k, v in c.versions.items())
     lines.append(f"  {c.rows} rows, seed {c.seed}{f', {versions}' if versions else ''}")
@@ -118,6 +119,13 @@ def _output(o: OutputCheck) -> list[str]:
     elif o.host_flips:
         lines.append(f"    a float32 host would answer otherwise on {o.host_flips} rows")
     return lines
+
+
+def _beside(f: Flip) -> str:
+    return (
+        f"  row {f.row} of {f.feed!r} is answered otherwise: feature {f.feature} of {f.input!r} is {f.distance:.3g} ULP from "
+        f"the threshold {f.threshold:.9g}"
+    )
 
 
 def _worst(w: Worst) -> list[str]:
