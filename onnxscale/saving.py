@@ -18,7 +18,7 @@ from onnxscale.errors import OutputError
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Copy, Piece
 
-CHUNK = 1 << 24
+CHUNK, EARLY = 1 << 24, 1 << 26
 Progress = Callable[[int], None]
 _TAKEN = "{}: exists already. Pass --force to replace it, or name another output with -o"
 
@@ -42,6 +42,8 @@ def _fill(source: ModelFile, pieces: Iterable[Piece], target: int, progress: Pro
     for piece in pieces:
         if isinstance(piece, Copy) and source.descriptor is not None:
             _copy(source.descriptor, piece, target, progress)
+            if piece.length > EARLY:  # what follows may wait for a hash; the disk need not
+                os.fsync(target)
         else:
             data = source.read(*piece) if isinstance(piece, Copy) else piece
             _write(target, data)

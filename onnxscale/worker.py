@@ -106,7 +106,13 @@ def _limit(memory: int, seconds: int) -> None:
         return
     import resource
 
-    for what, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds * 4)):
+    inherited = (
+        0  # what the process that forked this one has mapped (a framework maps gigabytes) counts against the limit
+    )
+    with suppress(OSError):
+        inherited = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, inherited + memory), (resource.RLIMIT_CPU, seconds * 4))
+    for what, value in limits:
         with suppress(ValueError, OSError):  # a lower limit is in force already
             resource.setrlimit(what, (value, value))
 
