@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
-from onnxscale import external, lazy, rendering
+from onnxscale import external, lazy, remote, rendering, walk
 from onnxscale.errors import ModelError
 from onnxscale.pieces import Copy, Piece, Pieces
-from onnxscale.wire import LENGTH, Buffer, Window, fields, read_exactly
+from onnxscale.wire import LENGTH, Buffer, fields, file_window, read_exactly
 
 SMALL = 1 << 22
 _GRAPH, _OPSETS, _IR = 7, 8, 1
@@ -34,11 +36,12 @@ class ModelFile:
     skeleton: onnx.ModelProto
     descriptor: int | None = None
     stamp: tuple[int, ...] = ()
+    url: str = ""
 
     @property
     def name(self) -> str:
         """What to call the model in a message."""
-        return self.path.name if self.path else "the model"
+        return self.path.name if self.path else self.url or "the model"
 
     def editable(self) -> onnx.ModelProto:
         """A copy of the skeleton to edit."""
@@ -86,7 +89,8 @@ class ModelFile:
 
 
 def open_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> ModelFile:
-    """Open a model: a path, its bytes, or a ModelProto (which is serialized once and never changed).
+    """Open a model: a path, a URL (of which only the parts that are asked for are read), its bytes, or a ModelProto
+    (which is serialized once and never changed).
 
     Raises ModelError where it is missing, empty, damaged, cut off or something else than ONNX, saying what it is.
     """
@@ -94,6 +98,9 @@ def open_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Mode
         source = source.SerializeToString(deterministic=True)
     if isinstance(source, bytes):
         return _parsed(None, source)
+    if isinstance(source, str) and remote.is_url(source):
+        far = remote.opened(source)
+        return far_model(source) if not far.ranges else replace(_parsed(None, far.window(), name=source), url=source)
     path = Path(os.path.abspath(source))
     if path.is_dir():
         raise ModelError(f"{source}: a folder; expected an ONNX file")
@@ -102,11 +109,30 @@ def open_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Mode
     descriptor = external.opened(path)
     length = os.fstat(descriptor).st_size
     if length > SMALL:
-        return _parsed(path, Window(descriptor, length), descriptor)
+        return _parsed(path, file_window(descriptor, length), descriptor)
     try:
         return _parsed(path, read_exactly(descriptor, 0, length))
     finally:
         os.close(descriptor)
+
+
+def far_model(url: str) -> ModelFile:
+    """The model behind a URL and its external data, fetched into a folder that lives as long as the result."""
+    folder = remote.scratch()
+    try:
+        path = remote.fetch(remote.opened(url), folder)
+        model = open_model(path)
+        outside = (t for t in walk.tensors(model.skeleton) if t.data_location == onnx.TensorProto.EXTERNAL)
+        locations = {external.entries(t).get("location", "") for t in outside if lazy.payload(t) is None}
+        remote.fetch_beside(url, sorted(locations), folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ModelError(f"{url}: cannot be fetched into {folder.parent} ({error.strerror})") from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+    return model
 
 
 def _stamp(descriptor: int) -> tuple[int, ...]:
@@ -114,8 +140,8 @@ def _stamp(descriptor: int) -> tuple[int, ...]:
     return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
 
 
-def _parsed(path: Path | None, data: Buffer, descriptor: int | None = None) -> ModelFile:
-    name = path.name if path else "the model"
+def _parsed(path: Path | None, data: Buffer, descriptor: int | None = None, name: str = "the model") -> ModelFile:
+    name = path.name if path else name
     try:
         head = data[0 : min(len(data), 4096)]
         other = what_it_is(head)

@@ -25,6 +25,7 @@ from onnxscale import (
     preflight,
     recognition,
     record,
+    remote,
     saving,
     sources,
     tensors,
@@ -47,8 +48,10 @@ Model = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 
 def opened(source: Model) -> ModelFile:
-    """Open a model and check what must be checked before anything native sees it. Raises ModelError."""
-    model = modelfile.open_model(source)
+    """Open a model and check what must be checked before anything native sees it; one behind a URL is fetched.
+    Raises ModelError."""
+    far = isinstance(source, str) and remote.is_url(source)
+    model = modelfile.far_model(str(source)) if far else modelfile.open_model(source)
     preflight.check(model)
     return model
 
@@ -206,9 +209,9 @@ def bake(
 ) -> Baked:
     """Put a scaler inside a model. Nothing is written and nothing is run: see Baked.verify and Baked.save.
 
-    model: a path, the bytes of an ONNX file, or a ModelProto. scaler: a statistics file, a dict, a Scaler, or a fitted
-    scikit-learn object. target: the same for the training target; its inverse goes onto an output. Further keywords are
-    those of planning.Options: input, output, axis, precision, form, input_dtype, again.
+    model: a path, a URL, the bytes of an ONNX file, or a ModelProto. scaler: a statistics file or its URL, a dict, a
+    Scaler, or a fitted scikit-learn object. target: the same for the training target; its inverse goes onto an output.
+    Further keywords are those of plans.Options: input, output, axis, precision, form, input_dtype, again.
     Raises ModelError, StatisticsError or PlanError, saying what was found, what was expected and what to do.
     """
     options = replace(options or Options(), **asked)
@@ -306,7 +309,8 @@ def unbake(model: Model, out: str | os.PathLike[str], *, force: bool = False) ->
 
     A model without a scaler that is there is replaced. force: replace any file.
     """
-    baked = modelfile.open_model(model)
+    far = isinstance(model, str) and remote.is_url(model)
+    baked = modelfile.far_model(str(model)) if far else modelfile.open_model(model)
     parts = baking.unbake(baked)
     path = Path(os.path.abspath(out))
     ours = force or _ours(path, baked=False)

@@ -44,10 +44,14 @@ def _fill(source: ModelFile, pieces: Iterable[Piece], target: int, progress: Pro
             _copy(source.descriptor, piece, target, progress)
             if piece.length > EARLY:  # what follows may wait for a hash; the disk need not
                 os.fsync(target)
+        elif isinstance(piece, Copy):
+            for at in range(piece.offset, piece.offset + piece.length, CHUNK):
+                data = source.read(at, min(CHUNK, piece.offset + piece.length - at))
+                _write(target, data)
+                progress(len(data))
         else:
-            data = source.read(*piece) if isinstance(piece, Copy) else piece
-            _write(target, data)
-            progress(len(data))
+            _write(target, piece)
+            progress(len(piece))
 
 
 @contextmanager

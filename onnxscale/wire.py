@@ -8,7 +8,8 @@ Source: the protobuf encoding guide; nothing here knows a field's name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple, Protocol, overload
 
 from onnxscale.errors import ModelError
@@ -19,7 +20,7 @@ WINDOW = 1 << 16
 
 
 class Buffer(Protocol):
-    """Random access to bytes: `bytes` itself, or a `Window` on a file."""
+    """Random access to bytes: `bytes` itself, or a `Window` on what lies elsewhere."""
 
     def __len__(self) -> int: ...
     @overload
@@ -30,14 +31,15 @@ class Buffer(Protocol):
 
 
 class Window:
-    """A file read in windows of 64 kB, so that walking past a gigabyte of weights costs kilobytes.
+    """Bytes that lie elsewhere, read in windows, so that walking past a gigabyte of weights costs kilobytes.
 
-    pread and not mmap: a file that another process truncates raises an error here, where mmap would kill us.
+    read: gives `length` bytes from `offset`. step: size of a window after a jump; it doubles, up to WINDOW, while reads go
+    on where the last window ended.
     """
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        self._descriptor, self._size = descriptor, size
-        self._start, self._data = 0, b""
+    def __init__(self, read: Callable[[int, int], bytes], size: int, step: int = WINDOW) -> None:
+        self._read, self._size, self._least = read, size, step
+        self._start, self._data, self._step = 0, b"", step
 
     def __len__(self) -> int:
         return self._size
@@ -48,13 +50,30 @@ class Window:
     def __getitem__(self, at: slice) -> bytes: ...
     def __getitem__(self, at: int | slice) -> int | bytes:
         if isinstance(at, slice):
-            return read_exactly(self._descriptor, at.start, at.stop - at.start)
+            start, stop = at.start - self._start, at.stop - self._start
+            if at.stop - at.start > WINDOW or at.stop > self._size:
+                return self._read(at.start, at.stop - at.start)
+            if not 0 <= start <= stop <= len(self._data):
+                self._fill(at.start, at.stop - at.start)
+                start, stop = 0, at.stop - at.start
+            return self._data[start:stop]
         offset = at - self._start
         if not 0 <= offset < len(self._data):
-            self._data, self._start, offset = os.pread(self._descriptor, WINDOW, at), at, 0
-            if not self._data:
-                raise ModelError("the file became shorter while it was read")
+            self._fill(at, 1)
+            offset = 0
         return self._data[offset]
+
+    def _fill(self, at: int, least: int) -> None:
+        follows = at == self._start + len(self._data)
+        self._step = min(self._step * 2, max(WINDOW, self._least)) if follows else self._least
+        length = min(max(self._step, least), self._size - at)
+        self._data, self._start = self._read(at, length), at
+
+
+def file_window(descriptor: int, size: int) -> Window:
+    """A window on an open file. pread and not mmap: a file that another process truncates raises an error here, where
+    mmap would kill us."""
+    return Window(partial(read_exactly, descriptor), size)
 
 
 def read_exactly(descriptor: int, offset: int, length: int) -> bytes:

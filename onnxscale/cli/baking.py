@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
@@ -14,8 +14,8 @@ from onnxscale.errors import OutputError, VerificationError
 
 
 def bake(
-    model: Annotated[Path, typer.Argument(help="The ONNX model.", metavar="MODEL")],
-    stats: Annotated[Path, typer.Argument(help="The statistics that training fitted.", metavar="STATS")],
+    model: Annotated[str, typer.Argument(help="The ONNX model.", metavar="MODEL")],
+    stats: Annotated[str, typer.Argument(help="The statistics that training fitted.", metavar="STATS")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Where to write; by default <model>.baked.onnx beside MODEL.")
     ] = None,
@@ -60,7 +60,7 @@ def bake(
 
       onnxscale bake model.onnx x.json --target y.json -o model.raw.onnx
     """
-    from onnxscale import pipeline, rows
+    from onnxscale import pipeline, remote, rows
     from onnxscale.plans import Options
     from onnxscale.reporting import plain, text
     from onnxscale.reporting.clean import clean
@@ -68,7 +68,10 @@ def bake(
 
     if in_place and out is not None:
         raise OutputError("--in-place writes MODEL itself; leave -o away, or leave --in-place away")
-    place = model if in_place else out or model.with_name(f"{model.stem}.baked.onnx")
+    if in_place and remote.is_url(model):
+        raise OutputError(f"--in-place cannot write to {model}; name an output on this machine with -o")
+    beside = Path(PurePosixPath(model).name) if remote.is_url(model) else Path(model)
+    place = beside if in_place else out or beside.with_name(f"{beside.stem}.baked.onnx")
     asked = Options(input, output, axis, target_axis, precision, form, input_dtype, again, keep_original)
     reading = Reading(dialect, kind, zero_std, accept_defaults)
     baked = pipeline.bake(model, stats, target=target, options=asked, reading=reading)
@@ -106,7 +109,7 @@ def _refuse(verdict: str, reason: str) -> None:
 
 
 def unbake(
-    baked: Annotated[Path, typer.Argument(help="A baked model.", metavar="BAKED")],
+    baked: Annotated[str, typer.Argument(help="A baked model.", metavar="BAKED")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Where to write; by default <baked>.original.onnx beside it.")
     ] = None,
@@ -119,11 +122,11 @@ def unbake(
 
       onnxscale unbake model.baked.onnx -o model.onnx
     """
-    from onnxscale import pipeline
+    from onnxscale import pipeline, remote
     from onnxscale.reporting.clean import clean
 
-    stem = baked.stem.removesuffix(".baked")
-    place = out or baked.with_name(f"{stem}.original.onnx")
+    beside = Path(PurePosixPath(baked).name) if remote.is_url(baked) else Path(baked)
+    place = out or beside.with_name(f"{beside.stem.removesuffix('.baked')}.original.onnx")
     path = pipeline.unbake(baked, place, force=force)
     if as_json:
         print(json.dumps({"out": str(place), "size": path.stat().st_size}))

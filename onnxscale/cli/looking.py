@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from onnxscale.errors import StatisticsError
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="Any ONNX model.", metavar="MODEL")], as_json: o.Json = False
+    model: Annotated[str, typer.Argument(help="Any ONNX model.", metavar="MODEL")], as_json: o.Json = False
 ) -> None:
     """Show what a model takes and gives, and the scaler it carries, feature by feature.
 

@@ -16,7 +16,7 @@ Axis = Annotated[
 ]
 TargetAxis = Annotated[int | None, typer.Option("--target-axis", help="The same for the output of --target.")]
 Target = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--target", help="Statistics of the training target; the inverse goes onto the output.", metavar="STATS"
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,9 +12,9 @@ from onnxscale.errors import VerificationError
 
 
 def verify(
-    baked: Annotated[Path, typer.Argument(help="The baked model.", metavar="BAKED")],
-    stats: Annotated[Path, typer.Argument(help="The statistics that training fitted.", metavar="STATS")],
-    against: Annotated[Path, typer.Option("--against", help="The original model.", metavar="MODEL")],
+    baked: Annotated[str, typer.Argument(help="The baked model.", metavar="BAKED")],
+    stats: Annotated[str, typer.Argument(help="The statistics that training fitted.", metavar="STATS")],
+    against: Annotated[str, typer.Option("--against", help="The original model.", metavar="MODEL")],
     input: o.Input = "",
     output: o.Output = "",
     axis: o.Axis = None,
@@ -58,7 +57,7 @@ def verify(
 
 
 def selftest(
-    model: Annotated[Path, typer.Argument(help="A baked model.", metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help="A baked model.", metavar="MODEL")],
     time_limit: o.TimeLimit = 300,
     as_json: o.Json = False,
 ) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxscale.errors import StatisticsError
+from onnxscale import remote
+from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import csvs, estimators, jsons, npzs, yamls
 from onnxscale.sources.native import from_mapping
@@ -56,6 +57,8 @@ def read(source: object, reading: Reading | None = None) -> Statistics:
         return _read_mapping(source, reading, Source("python dict"))
     if isinstance(source, bytes):
         return _read_bytes(source, "the statistics", reading)
+    if isinstance(source, str) and remote.is_url(source):
+        return _read_far(source, reading)
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source), reading)
     if estimators.is_estimator(source):
@@ -88,6 +91,16 @@ def _read_file(path: Path, reading: Reading) -> Statistics:
             raise StatisticsError(f"{path}: {state.st_size:,} bytes; a statistics file has at most {LARGEST:,}")
         data = file.read(LARGEST + 1)
     return _read_bytes(data, path.name, reading)
+
+
+def _read_far(url: str, reading: Reading) -> Statistics:
+    try:
+        far = remote.opened(url)
+        if far.size > LARGEST:
+            raise StatisticsError(f"{url}: {far.size:,} bytes; a statistics file has at most {LARGEST:,}")
+        return _read_bytes(far.whole(), url, reading)
+    except ModelError as error:
+        raise StatisticsError(str(error)) from None
 
 
 def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
