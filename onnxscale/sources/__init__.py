@@ -16,7 +16,7 @@ from pathlib import Path
 from onnxscale import remote
 from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.scalers import KINDS, Scaler
-from onnxscale.sources import csvs, estimators, jsons, npzs, yamls
+from onnxscale.sources import csvs, estimators, joblibs, jsons, npzs, skopses, yamls
 from onnxscale.sources.native import from_mapping
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
 from onnxscale.transform import Transform
@@ -34,8 +34,10 @@ class Container:
 
 
 CONTAINERS = (
+    Container("skops", skopses.sniff, skopses.read),
     Container("npz", npzs.sniff, npzs.read),
     Container("json", jsons.sniff, jsons.read),
+    Container("pickle", joblibs.sniff, joblibs.read),
     Container("csv", csvs.sniff, csvs.read),
     Container("yaml", yamls.sniff, yamls.read),
 )
@@ -113,7 +115,9 @@ def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
         )
     source = Source(container.format, name, hashlib.sha256(data).hexdigest())
     try:
-        return _read_mapping(container.read(data), reading, source)
+        content = container.read(data)
+        estimator = estimators.only(content)
+        return _read_mapping(content, reading, source) if estimator is None else estimators.read(estimator, source)
     except StatisticsError as error:
         raise StatisticsError(f"{name}: {error}") from None
 

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 
 from onnxscale.errors import StatisticsError
+from onnxscale.step import Array
 
 LARGEST, RATIO = 64 << 20, 200
 
@@ -26,23 +27,29 @@ def read(data: bytes) -> object:
         )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
+            return {info.filename.removesuffix(".npy"): array(archive, info) for info in archive.infolist()}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         if isinstance(error, StatisticsError):
             raise
         raise StatisticsError(f"a damaged npz archive ({str(error)[:200]})") from None
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> object:
+def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The content of one file of an archive. Raises StatisticsError for a bomb."""
+    if info.file_size > LARGEST or info.file_size > RATIO * max(info.compress_size, 1) + 65536:
+        raise StatisticsError(
+            f"{info.filename[:80]!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}; not read"
+        )
+    with archive.open(info) as file:
+        return file.read(LARGEST + 1)
+
+
+def array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    """An .npy file of an archive. Raises StatisticsError."""
     name = info.filename
     if not name.endswith(".npy"):
         raise StatisticsError(f"holds {name[:80]!r}, which is no array; expected an npz of numpy arrays")
-    if info.file_size > LARGEST or info.file_size > RATIO * max(info.compress_size, 1) + 65536:
-        raise StatisticsError(
-            f"{name[:80]!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}; not read"
-        )
-    with archive.open(info) as member:
-        content = io.BytesIO(member.read(LARGEST + 1))
+    content = io.BytesIO(member(archive, info))
     version = np.lib.format.read_magic(content)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = reader(content)
@@ -52,4 +59,4 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> object:
     if count > LARGEST or count > len(content.getvalue()):
         raise StatisticsError(f"{name[:80]!r} says it has the shape {shape}, more than the file holds")
     content.seek(0)
-    return np.lib.format.read_array(content, allow_pickle=False)
+    return np.asarray(np.lib.format.read_array(content, allow_pickle=False))
