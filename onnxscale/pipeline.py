@@ -34,7 +34,7 @@ from onnxscale import (
 )
 from onnxscale.baking import Edited
 from onnxscale.comparing import DIFFERS, Comparison
-from onnxscale.errors import ModelError, OutputError
+from onnxscale.errors import ModelError, OutputError, PlanError
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
 from onnxscale.plans import Options, Placement, Plan
@@ -220,6 +220,8 @@ def bake(
     wanted = None if target is None else sources.read(target, reading)
     opened_model = opened(model)
     plan = planning.plan(opened_model, statistics, options, wanted)
+    if reading.strict and plan.warnings:
+        raise PlanError(f"--strict: {'; '.join(plan.warnings)}")
     baked = Baked(opened_model, plan, baking.apply(opened_model, plan, image_keys(plan)))
     if options.form != "auto" or not baked.folds:
         return baked

@@ -196,7 +196,7 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
         tuple(r.prose() for r in every if r not in stay), tuple(r.prose() for r in stay), (*fitted.notes, *notes),
     )  # fmt: skip
     placement.lowered  # noqa: B018  raises where a constant does not fit
-    return replace(placement, warnings=tuple(_warnings(placement)))
+    return replace(placement, warnings=(*fitted.warnings, *_warnings(placement)))
 
 
 def _on_output(spec: InputSpec, fitted: Fitted, source: Source, options: Options) -> Placement:
@@ -222,6 +222,7 @@ def _on_output(spec: InputSpec, fitted: Fitted, source: Source, options: Options
     return Placement(
         spec, "output", fitted, source, inverse, found.axis, found.reason, options.precision,
         spec.dtype, dtype, spec.dtype, None, (), (), (*fitted.notes, *notes),
+        fitted.warnings,
     )  # fmt: skip
 
 

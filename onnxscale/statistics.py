@@ -34,7 +34,8 @@ class Fitted:
 
     axis: where the features lie, or None to derive it. features: their names, or (). units: theirs, or ().
     data_min, data_max: the range of the training data, float64 of the features' shape, or None.
-    notes: what the reader decided and the user should know. layout: image facts for the ONNX metadata.
+    notes: what the reader decided and the user should know. layout: image facts for the ONNX metadata. warnings: what
+    looks like a mistake in the numbers.
     """
 
     scaler: Scaler
@@ -45,6 +46,7 @@ class Fitted:
     data_max: Array | None = None
     notes: tuple[str, ...] = ()
     layout: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def transform(self) -> Transform:
         return self.scaler.transform()
@@ -64,10 +66,12 @@ class Reading:
     """What the user says of a file that does not say it itself: flags of the command line.
 
     dialect: which reading of an ambiguous file. kind: which scaler, where the file has statistics for several.
-    zero_std: "one" takes a zero divisor as 1. accept_defaults: take a missing key as its class's default.
+    zero_std: "one" takes a zero divisor as 1. accept_defaults: take a missing key as its class's default. strict: what
+    looks like a mistake is one.
     """
 
     dialect: str = ""
     kind: str = ""
     zero_std: str = ""
     accept_defaults: bool = False
+    strict: bool = False

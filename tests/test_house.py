@@ -21,7 +21,7 @@ ORDER = [
     {"scalers"},
     {"statistics", "precision", "samples"},
     {"wire", "pieces", "external", "walk"},
-    {"remote"},
+    {"remote", "linting"},
     {"sources"},
     {"lazy"},
     {"rendering"},
@@ -45,7 +45,7 @@ ORDER = [
     {"__init__", "__main__"},
 ]
 LEVEL = {name: level for level, row in enumerate(ORDER) for name in row}
-NUMPY_ONLY = {"errors", "step", "steps", "transform", "scalers", "statistics", "precision", "samples"}
+NUMPY_ONLY = {"errors", "step", "steps", "transform", "scalers", "statistics", "precision", "samples", "linting"}
 HEAVY = {"sklearn", "torch", "pyarrow", "skl2onnx", "yaml", "h5py", "pandas"}
 LIGHT = {"numpy", "onnxscale"}
 

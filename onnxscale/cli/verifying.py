@@ -24,6 +24,7 @@ def verify(
     kind: o.Kind = "",
     zero_std: o.ZeroStd = "",
     accept_defaults: o.AcceptDefaults = False,
+    strict: o.Strict = False,
     data: o.Data = None,
     seed: o.Seed = 0,
     time_limit: o.TimeLimit = 300,
@@ -47,7 +48,7 @@ def verify(
         target=target,
         data=None if data is None else lambda placements: rows.read(data, placements),
         options=Options(input, output, axis, target_axis),
-        reading=Reading(dialect, kind, zero_std, accept_defaults),
+        reading=Reading(dialect, kind, zero_std, accept_defaults, strict),
         seed=seed,
         seconds=time_limit,
     )

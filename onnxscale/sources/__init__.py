@@ -6,6 +6,7 @@ is one file and one row.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import stat
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxscale import remote
+from onnxscale import linting, remote
 from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import csvs, estimators, joblibs, jsons, npzs, skopses, yamls
@@ -45,10 +46,26 @@ CONTAINERS = (
 
 def read(source: object, reading: Reading | None = None) -> Statistics:
     """The scalers that `source` holds: a path, bytes, a dict, a Scaler, Fitted, Statistics or Transform, or a fitted
-    scikit-learn scaler. Raises StatisticsError saying what was found, what was expected and what to do."""
+    scikit-learn scaler. What looks like a mistake in the numbers is a warning of its Fitted (linting.py).
+
+    Raises StatisticsError saying what was found, what was expected and what to do; under reading.strict for a warning too.
+    """
     reading = reading or Reading()
     if isinstance(source, Statistics):
         return source
+    found = _read(source, reading)
+    inputs, outputs = ({n: _linted(f, reading) for n, f in part.items()} for part in (found.inputs, found.outputs))
+    return dataclasses.replace(found, inputs=inputs, outputs=outputs)
+
+
+def _linted(fitted: Fitted, reading: Reading) -> Fitted:
+    said = tuple(f.message for f in linting.findings(fitted))
+    if said and reading.strict:
+        raise StatisticsError(f"--strict: {'; '.join(said)}")
+    return dataclasses.replace(fitted, warnings=(*fitted.warnings, *said)) if said else fitted
+
+
+def _read(source: object, reading: Reading) -> Statistics:
     if isinstance(source, Fitted):
         return Statistics({None: source}, {}, Source("python"))
     if isinstance(source, Transform):
