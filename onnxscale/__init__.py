@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onnxscale.statistics import Fitted, Reading, Source, Statistics
     from onnxscale.step import Step
     from onnxscale.transform import Transform
+    from onnxscale.writers import convert
 
 _HOME = {
     # the main job
@@ -35,6 +36,7 @@ _HOME = {
     "Comparison": "comparing",
     # statistics and scalers
     "read": "sources",
+    "convert": "writers",
     **dict.fromkeys(("Fitted", "Reading", "Source", "Statistics"), "statistics"),
     **dict.fromkeys(("Scaler", "make"), "scalers"),
     "Step": "step",
@@ -66,6 +68,7 @@ __all__ = [
     "Transform",
     "VerificationError",
     "bake",
+    "convert",
     "inspect",
     "make",
     "read",

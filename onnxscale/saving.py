@@ -47,10 +47,10 @@ def _fill(source: ModelFile, pieces: Iterable[Piece], target: int, progress: Pro
         elif isinstance(piece, Copy):
             for at in range(piece.offset, piece.offset + piece.length, CHUNK):
                 data = source.read(at, min(CHUNK, piece.offset + piece.length - at))
-                _write(target, data)
+                write(target, data)
                 progress(len(data))
         else:
-            _write(target, piece)
+            write(target, piece)
             progress(len(piece))
 
 
@@ -198,7 +198,7 @@ def _copy(source: int, piece: Copy, target: int, progress: Progress) -> None:
                 continue
         else:
             data = os.pread(source, min(left, CHUNK >> 4), offset)
-            _write(target, data)
+            write(target, data)
             done = len(data)
         if done == 0:
             raise OutputError("the model became shorter while it was copied; nothing was written")
@@ -206,7 +206,8 @@ def _copy(source: int, piece: Copy, target: int, progress: Progress) -> None:
         progress(done)
 
 
-def _write(target: int, data: bytes) -> None:
+def write(target: int, data: bytes) -> None:
+    """All of the bytes to a descriptor."""
     view = memoryview(data)
     while view:
         view = view[os.write(target, view) :]

@@ -27,6 +27,7 @@ ORDER = [
     {"rendering"},
     {"modelfile"},
     {"tensors", "saving"},
+    {"writers"},
     {"preflight", "graph"},
     {"recognition", "placing"},
     {"folding"},

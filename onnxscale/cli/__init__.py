@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from onnxscale.cli import baking, looking, verifying
+from onnxscale.cli import baking, converting, looking, verifying
 from onnxscale.errors import OnnxscaleError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(verifying.verify)
 app.command()(verifying.selftest)
 app.command()(looking.inspect)
 app.command()(baking.unbake)
+app.command()(converting.convert)
 app.command()(looking.schema)
 
 

@@ -71,9 +71,9 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         found[meaning] = value
     about = {k: found.pop(k, None) for k in BESIDE}
     if about["kind"] and not reading.kind:
-        given_fields = {
-            k: v for k, v in flat.items() if k not in BESIDE and k not in INFORMATION and SYNONYMS.get(k) not in BESIDE
-        }
+        fields = {f.name for f in dataclasses.fields(KINDS[about["kind"]])} if about["kind"] in KINDS else set()  # type: ignore[arg-type]
+        beside = BESIDE | INFORMATION | ({"data_min", "data_max"} - fields)
+        given_fields = {k: v for k, v in flat.items() if k not in beside and SYNONYMS.get(k) not in BESIDE}
         scaler, keep = _of_kind(str(about["kind"]), given_fields, reading), found
     else:
         scaler, keep = of_keys({k: v for k, v in found.items() if k not in INFORMATION}, reading)

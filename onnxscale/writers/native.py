@@ -1,0 +1,70 @@
+"""Our own statistics file (schemas/stats.schema.json): every float64 reads back bit-equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from onnxscale import sources
+from onnxscale.errors import StatisticsError
+from onnxscale.statistics import Fitted, Statistics
+from onnxscale.transform import Transform, encode
+
+
+def write(statistics: Statistics) -> bytes:
+    """The content of a statistics file. Raises StatisticsError where reading it back would not give the same scaler."""
+    said = statistics.source
+    about: dict[str, Any] = {k: v for k, v in (("framework", said.framework), ("version", said.version)) if v}
+    if not statistics.outputs and set(statistics.inputs) == {None}:
+        ddof = {} if said.ddof is None else {"ddof": said.ddof}
+        document = {**_scaler(statistics.inputs[None]), **ddof, **about}
+    else:
+        if None in statistics.inputs or None in statistics.outputs:
+            raise StatisticsError(
+                "holds scalers of inputs and of outputs without their names; write each on its own, or name the tensors"
+            )
+        parts = (("inputs", statistics.inputs), ("outputs", statistics.outputs))
+        document = {k: {str(n): _scaler(f) for n, f in v.items()} for k, v in parts if v} | about
+    return (json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _scaler(fitted: Fitted) -> dict[str, Any]:
+    """By its kind where that reads back, else by its steps, which always do."""
+    about = _about(fitted)
+    fields = {f.name: _plain(getattr(fitted.scaler, f.name)) for f in dataclasses.fields(fitted.scaler)}  # type: ignore[arg-type]
+    by_kind = {"kind": fitted.scaler.kind, **{k: v for k, v in fields.items() if v is not None}, **about}
+    by_steps = {"kind": "steps", "steps": fitted.transform().to_json(), **about}
+    for document in (by_kind, by_steps):
+        if _reads_back(document, fitted.transform()):
+            return document
+    raise StatisticsError(f"a {fitted.scaler.kind} scaler of this form cannot be written as a statistics file")
+
+
+def _about(fitted: Fitted) -> dict[str, Any]:
+    found: dict[str, Any] = {} if fitted.axis is None else {"axis": fitted.axis}
+    found |= {k: list(v) for k, v in (("features", fitted.features), ("units", fitted.units)) if v}
+    own = {f.name for f in dataclasses.fields(fitted.scaler)}  # type: ignore[arg-type]
+    known = (("data_min", fitted.data_min), ("data_max", fitted.data_max))
+    return found | {k: v.tolist() for k, v in known if v is not None and k not in own}
+
+
+def _reads_back(document: dict[str, Any], transform: Transform) -> bool:
+    try:
+        text = json.dumps(document, allow_nan=False)
+        found = sources.read(json.loads(text)).inputs[None]
+    except (ValueError, TypeError, StatisticsError):
+        return False
+    return found.transform().to_json() == transform.to_json()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Transform):
+        return value.to_json()
+    if isinstance(value, np.ndarray):
+        return encode(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
