@@ -12,60 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
-from sklearn.linear_model import LinearRegression
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import onnxscale
 from benchmarks import measuring
+from benchmarks.subjects import converted, models, ready
 
 BATCHES = (1, 64, 4096)
 FORMS = (("exact", "nodes"), ("split", "nodes"), ("single", "nodes"), ("exact", "auto"))
-
-
-def session(source: bytes) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def models() -> dict[str, tuple[Any, Any, np.ndarray]]:
-    """Name -> estimator, target, rows, on real data."""
-    cancer, diabetes = load_breast_cancer(), load_diabetes(scaled=False)
-    return {
-        "linear": (LinearRegression(), diabetes.target, diabetes.data),
-        "MLP": (MLPClassifier((64, 64), max_iter=300, random_state=0), cancer.target, cancer.data),
-        "random forest": (RandomForestClassifier(100, max_depth=8, random_state=0), cancer.target, cancer.data),
-        "gradient boosting": (GradientBoostingRegressor(random_state=0), diabetes.target, diabetes.data),
-    }
-
-
-def converted(estimator: Any, width: int) -> bytes:
-    options = (
-        {id(estimator): {"zipmap": False}}
-        if hasattr(estimator, "predict_proba") and not hasattr(estimator, "steps")
-        else None
-    )
-    if hasattr(estimator, "steps") and hasattr(estimator, "predict_proba"):
-        options = {id(estimator): {"zipmap": False}}
-    shape = [("x", FloatTensorType([None, width]))]
-    return bytes(
-        convert_sklearn(
-            estimator, initial_types=shape, options=options, target_opset={"": 17, "ai.onnx.ml": 3}
-        ).SerializeToString()
-    )
-
-
-def ready(model: bytes) -> Callable[[np.ndarray], Any]:
-    live = session(model)
-    name, last = live.get_inputs()[0].name, [live.get_outputs()[-1].name]
-    return lambda x: live.run(last, {name: x})[0]
 
 
 def off(answers: Any, expected: np.ndarray) -> int:

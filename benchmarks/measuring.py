@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,18 +41,40 @@ def machine() -> dict[str, Any]:
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], seconds: float, calls: int = 5) -> dict[str, float]:
-    """Median microseconds of one call of each case, all cases taking turns in one loop."""
+    """Median microseconds of one call of each case. All take turns in one loop, in a new order each round, and each turn
+    begins with a call that is not timed, so that no case pays for what another left in the caches."""
     times: dict[str, list[float]] = {name: [] for name in cases}
-    for run in cases.values():
-        run()
+    draw = random.Random(0)
+    order = list(cases)
     end = time.perf_counter() + seconds * len(cases)
-    while time.perf_counter() < end:
-        for name, run in cases.items():
+    while time.perf_counter() < end or len(times[order[0]]) < 7:
+        draw.shuffle(order)
+        for name in order:
+            run = cases[name]
+            run()
             start = time.perf_counter()
             for _ in range(calls):
                 run()
             times[name].append((time.perf_counter() - start) / calls)
     return {name: statistics.median(t) * 1e6 for name, t in times.items()}
+
+
+def ratio(one: Callable[[], object], other: Callable[[], object], seconds: float, calls: int = 10) -> float:
+    """Median over rounds of the time of `one` over that of `other`, measured side by side in turns."""
+    found, turn = [], 0
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(found) < 15:
+        pair = (one, other) if turn % 2 else (other, one)
+        taken = []
+        for run in pair:
+            run()
+            start = time.perf_counter()
+            for _ in range(calls):
+                run()
+            taken.append(time.perf_counter() - start)
+        found.append(taken[0] / taken[1] if turn % 2 else taken[1] / taken[0])
+        turn += 1
+    return statistics.median(found)
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
