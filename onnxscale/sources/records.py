@@ -1,0 +1,41 @@
+"""What a pickle, joblib or skops file holds -> Statistics: an estimator by its class and attributes, or plain statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnxscale.errors import StatisticsError, names
+from onnxscale.sources import sklearns
+from onnxscale.sources.inert import Document, Estimator, Global, Odd, plain
+from onnxscale.sources.native import from_mapping
+from onnxscale.statistics import Reading, Source, Statistics
+
+
+def statistics(document: Document, reading: Reading, source: Source) -> Statistics:
+    """Raises StatisticsError naming the class, the attribute or the key that is not known."""
+    root = plain(document.root)
+    if isinstance(root, Estimator):
+        return sklearns.statistics(root, source)
+    if isinstance(root, Mapping):
+        _no_estimators(root)
+        return from_mapping({str(k): v for k, v in root.items()}, reading, source)
+    raise StatisticsError(
+        f"holds {_prose(root)}; expected a fitted scaler of scikit-learn's, or a dictionary of statistics"
+    )
+
+
+def _no_estimators(root: Mapping[object, object]) -> None:
+    closed = {str(k)[:40]: v for k, v in root.items() if isinstance(v, Estimator | Odd | Global)}
+    if closed:
+        raise StatisticsError(
+            f"holds a dictionary of {names(str(k)[:40] for k in root)}, where {', '.join(f'{k!r} is {_prose(v)}' for k, v in list(closed.items())[:4])}; "
+            f"which one scales the model cannot be told. Save the scaler alone"
+        )
+
+
+def _prose(value: object) -> str:
+    if isinstance(value, Estimator):
+        return f"a {value.name}"
+    if isinstance(value, Global):
+        return f"the name {value}"
+    return f"a {type(value).__name__}"
