@@ -59,9 +59,10 @@ class Machine:
     memo: dict[int, Any] = field(default_factory=dict)
 
     def run(self) -> Any:
-        at: int | None = 0
+        at = 0
         try:
-            for opcode, argument, at in pickletools.genops(self.stream):
+            for opcode, argument, position in pickletools.genops(self.stream):
+                at = position or 0
                 self.left -= 1
                 if self.left < 0:
                     raise StatisticsError(f"a pickle of more than {OPCODES:,} opcodes; save the scaler alone")
@@ -79,7 +80,7 @@ class Machine:
                 raise
             raise StatisticsError(f"a pickle that is not read, at byte {at:,}: {error}") from None
         except (ValueError, OverflowError, IndexError, KeyError, AssertionError) as error:
-            raise StatisticsError(f"a damaged pickle, after byte {at or 0:,} ({str(error)[:120]})") from None
+            raise StatisticsError(f"a damaged pickle, after byte {at:,} ({str(error)[:120]})") from None
 
     def pop(self) -> Any:
         if not self.stack:
@@ -273,13 +274,13 @@ def _wrapped(machine: Machine, wrapper: Record) -> Held:
     return found
 
 
+LITERALS = (
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+)  # fmt: skip
 _SETS = Global("builtins", "set")
 STEPS: dict[str, Callable[[Machine, Any], None]] = {
-    **dict.fromkeys(
-        "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 "
-        "UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 FLOAT BINFLOAT".split(),
-        _push,
-    ),
+    **dict.fromkeys(LITERALS, _push),
     "NONE": _fresh(lambda: None), "NEWTRUE": _fresh(lambda: True), "NEWFALSE": _fresh(lambda: False),
     "EMPTY_LIST": _fresh(list), "EMPTY_TUPLE": _fresh(tuple), "EMPTY_DICT": _fresh(dict),
     "EMPTY_SET": _fresh(lambda: Record(_SETS)), "FROZENSET": _gathered(lambda items: Record(_SETS, items=items)),

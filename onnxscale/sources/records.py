@@ -27,9 +27,10 @@ def statistics(document: Document, reading: Reading, source: Source) -> Statisti
 def _no_estimators(root: Mapping[object, object]) -> None:
     closed = {str(k)[:40]: v for k, v in root.items() if isinstance(v, Estimator | Odd | Global)}
     if closed:
+        said = ", ".join(f"{k!r} is {_prose(v)}" for k, v in list(closed.items())[:4])
         raise StatisticsError(
-            f"holds a dictionary of {names(str(k)[:40] for k in root)}, where {', '.join(f'{k!r} is {_prose(v)}' for k, v in list(closed.items())[:4])}; "
-            f"which one scales the model cannot be told. Save the scaler alone"
+            f"holds a dictionary of {names(str(k)[:40] for k in root)}, where {said}; which one scales the model cannot "
+            f"be told. Save the scaler alone"
         )
 
 

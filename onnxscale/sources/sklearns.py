@@ -16,6 +16,7 @@ from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers import SKLEARN, Function, Scaler, Steps
 from onnxscale.scalers.states import function_name
 from onnxscale.sources import blocks
+from onnxscale.sources.attributes import check_width, complete, feature_names, predicts, version_note
 from onnxscale.sources.blocks import Block
 from onnxscale.sources.inert import Estimator, Global, Record
 from onnxscale.statistics import Fitted, Source, Statistics
@@ -24,27 +25,6 @@ from onnxscale.transform import Transform
 
 PARTS = 500
 ZERO_VARIANCE = "a constant feature is divided by 1"
-KNOWN = ((0, 24), (1, 9))  # the versions of scikit-learn whose attributes are known here, first and last
-# what a class must have; (attribute, flag): it may be None where the flag, an attribute too, is false
-NEEDS: dict[str, tuple[str | tuple[str, str], ...]] = {
-    "StandardScaler": (("mean_", "with_mean"), ("scale_", "with_std")),
-    "MinMaxScaler": ("scale_", "min_", "data_min_", "data_max_", "feature_range"),
-    "MaxAbsScaler": ("scale_",),
-    "RobustScaler": (("center_", "with_centering"), ("scale_", "with_scaling")),
-    "PowerTransformer": ("lambdas_", "method", ("_scaler", "standardize")),
-    "QuantileTransformer": ("quantiles_", "references_", "output_distribution"),
-    "Normalizer": ("norm",),
-    "Binarizer": ("threshold",),
-    "KBinsDiscretizer": ("bin_edges_", "encode"),
-    "SimpleImputer": ("statistics_", "missing_values", "add_indicator"),
-}
-FLAGS = ("with_mean", "with_std", "with_centering", "with_scaling", "standardize", "clip", "add_indicator")
-PREDICTORS = {
-    "linear_model", "ensemble", "svm", "neural_network", "tree", "neighbors", "naive_bayes", "gaussian_process", "dummy", "cluster",
-    "calibration", "multiclass", "multioutput", "isotonic", "kernel_ridge", "mixture", "semi_supervised", "cross_decomposition",
-    "discriminant_analysis", "model_selection", "covariance",
-}  # fmt: skip
-Look = Callable[[object], Estimator | None]
 
 
 def look(value: object) -> Estimator | None:
@@ -79,19 +59,21 @@ def statistics(root: Estimator, source: Source, version: str = "") -> Statistics
         zero_variance=ZERO_VARIANCE if root.name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler") else "",
     )  # fmt: skip
     parts = count()
-    said = _version_note(version)
+    said = version_note(version)
     if root.name == "TransformedTargetRegressor" and root.package == "sklearn":
         inputs, outputs = _transformed_target(root, parts)
         return Statistics(_noted(inputs, said), _noted(outputs, () if inputs else said), source)
     last = _last_step(root)
     if last is not None and last.name == "TransformedTargetRegressor":
+        inputs, outputs = _transformed_target(last, parts)
         before = dataclasses.replace(root, raw=LiveState({**root.state, "steps": list(root.state["steps"])[:-1]}))
-        inner, outputs = _transformed_target(last, parts)
-        if inner:
-            raise StatisticsError(
-                "this Pipeline scales before a TransformedTargetRegressor that scales again; save the parts alone"
-            )
-        return Statistics(_noted({None: fitted(before, parts)}, said), outputs, source)
+        if _scales(before):
+            if inputs:
+                raise StatisticsError(
+                    "this Pipeline scales, then a TransformedTargetRegressor inside it again; save the parts alone"
+                )
+            inputs = {None: fitted(before, parts)}
+        return Statistics(_noted(inputs, said), _noted(outputs, () if inputs else said), source)
     return Statistics(_noted({None: fitted(root, parts)}, said), {}, source)
 
 
@@ -111,7 +93,7 @@ def fitted(estimator: Estimator, parts: Iterator[int] | None = None) -> Fitted:
         )
     try:
         made = composed(estimator, parts) if composed else _scaler(row, estimator)  # type: ignore[arg-type]
-        _check_width(estimator, made.transform().shape)
+        check_width(estimator, made.transform().shape)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise StatisticsError(
             f"the attributes of this {estimator.name} are not what scikit-learn writes ({type(error).__name__}: {str(error)[:100]})"
@@ -125,43 +107,9 @@ def _known() -> list[str]:
 
 def _scaler(row: type[Scaler], estimator: Estimator) -> Fitted:
     state, name = estimator.state, estimator.name
-    _complete(name, state)
+    complete(name, state)
     low, high = (None if state.get(k) is None else np.asarray(state[k], np.float64) for k in ("data_min_", "data_max_"))
     return Fitted(row.from_sklearn(state), features=feature_names(state), data_min=low, data_max=high)
-
-
-def _complete(name: str, state: Mapping[str, Any]) -> None:
-    needs = [(n, "") if isinstance(n, str) else n for n in NEEDS.get(name, ())]
-    missing = [n for n, flag in needs if n not in state and state.get(flag, True)]
-    if missing:
-        trained = any(k.endswith("_") and not k.startswith("_") for k in state)
-        reason = "was it changed after it was fitted?" if trained else "it is not fitted"
-        raise StatisticsError(f"this {name} has no {' and no '.join(missing)}: {reason}")
-    for flag in FLAGS:
-        if flag in state and not isinstance(state[flag], bool | np.bool_ | int):
-            raise StatisticsError(
-                f"the attribute {flag} of this {name} is {str(state[flag])[:40]!r}; expected True or False"
-            )
-    for attribute, flag in needs:
-        if flag and state.get(flag, True) and state.get(attribute) is None:
-            raise StatisticsError(f"this {name} has {flag} set, but its {attribute} is None")
-
-
-def feature_names(state: Mapping[str, Any]) -> tuple[str, ...]:
-    given = state.get("feature_names_in_")
-    listed = [] if given is None else list(np.asarray(given, object).ravel())
-    if not all(isinstance(n, str) for n in listed):
-        raise StatisticsError(f"feature_names_in_ holds {str(listed)[:60]}; expected names")
-    return tuple(listed)
-
-
-def _check_width(estimator: Estimator, shape: tuple[int, ...]) -> None:
-    said, listed = estimator.state.get("n_features_in_"), feature_names(estimator.state)
-    widths = {int(n) for n in (said, len(listed) or None, shape[-1] if shape else None) if n is not None}
-    if len(widths) > 1:
-        raise StatisticsError(
-            f"this {estimator.name} was fitted on {said} features, has {len(listed)} names, and statistics of {shape[-1:] or 'any'}"
-        )
 
 
 def _pipeline(estimator: Estimator, parts: Iterator[int]) -> Fitted:
@@ -191,16 +139,6 @@ def _pipeline(estimator: Estimator, parts: Iterator[int]) -> Fitted:
     first, inside = made[0], [n for m in made for n in m.notes]
     scaler = first.scaler if len(made) == 1 else Steps(total)
     return dataclasses.replace(first, scaler=scaler, notes=(*inside, *notes))
-
-
-def predicts(part: Estimator) -> bool:
-    """Whether this class is a predictor, by its module and name: there is no object to ask."""
-    module = part.module.split(".")
-    if part.name in SKLEARN or part.name in COMPOSED:
-        return False
-    return (part.package == "sklearn" and len(module) > 1 and module[1] in PREDICTORS) or part.name.endswith(
-        ("Classifier", "Regressor", "Ranker")
-    )
 
 
 def _column_transformer(estimator: Estimator, parts: Iterator[int]) -> Fitted:
@@ -282,10 +220,15 @@ def _transformed_target(
     out = fitted(target, parts)
     note = "the target's scaler, whose inverse goes onto the output"
     outputs: dict[str | None, Fitted] = {None: dataclasses.replace(out, notes=(*out.notes, note))}
-    has_scaler = regressor.name == "Pipeline" and any(
-        (p := look(step)) is not None and not predicts(p) for _, step in _entries(regressor, "steps", 2)
-    )
-    return ({None: fitted(regressor, parts)} if has_scaler else {}), outputs
+    return ({None: fitted(regressor, parts)} if _scales(regressor) else {}), outputs
+
+
+def _scales(part: Estimator) -> bool:
+    """Whether this is a Pipeline with something before its predictor."""
+    if part.name != "Pipeline":
+        return False
+    steps = [look(step) for _, step in _entries(part, "steps", 2)]
+    return any(p is not None and not predicts(p) for p in steps)
 
 
 def _undone(target: Estimator) -> None:
@@ -302,18 +245,6 @@ def _undone(target: Estimator) -> None:
         raise StatisticsError(
             f"the target's inverse_func is {name!r}, which does not undo its func {function_name(state.get('func'))!r}"
         )
-
-
-def _version_note(version: str) -> tuple[str, ...]:
-    try:
-        major, minor = (int(n) for n in version.split(".")[:2])
-    except ValueError:
-        return ()
-    if KNOWN[0] <= (major, minor) <= KNOWN[1]:
-        return ()
-    return (
-        f"written by scikit-learn {version}; its attributes are known here for {KNOWN[0][0]}.{KNOWN[0][1]} to {KNOWN[1][0]}.{KNOWN[1][1]}",
-    )
 
 
 def _noted(given: Mapping[str | None, Fitted], said: tuple[str, ...]) -> dict[str | None, Fitted]:

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-
 from onnxscale.errors import StatisticsError
 from onnxscale.sources import arrays, jsons, npzs
 from onnxscale.sources.calls import named
