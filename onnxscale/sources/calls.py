@@ -28,9 +28,16 @@ def instance(of: Any, arguments: Any) -> Record:
         raise StatisticsError(
             f"{of} keeps its arrays in files beside this one, as joblib before 0.10 did; save it again"
         )
-    if of.standard and of.key not in DATA and of.key != WRAPPER:
+    if of.standard and not _closed(of) and of.key != WRAPPER:
         raise StatisticsError(refused(of))
     return Record(of, arguments)
+
+
+def _closed(of: Global) -> bool:
+    """Whether this makes plain data that nothing here reads: Python's containers, numpy's random states."""
+    return of.key in DATA or (
+        of.module.startswith("numpy.random.") and of.name.startswith(("__", "MT19937", "SeedSequence"))
+    )
 
 
 def called(of: Any, arguments: Any) -> Any:
@@ -42,7 +49,7 @@ def called(of: Any, arguments: Any) -> Any:
     row = PLAIN.get(of.key)
     if row is not None:
         return row(arguments)
-    if of.standard and of.key not in DATA:
+    if of.standard and not _closed(of):
         raise StatisticsError(refused(of))
     return Record(of, arguments, called=True)
 
@@ -102,7 +109,5 @@ DATA = {
     *(("builtins", n) for n in ("set", "frozenset", "slice", "complex", "range", "object", "list", "dict", "tuple")),
     *(("collections", n) for n in ("deque", "Counter")),
     *(("datetime", n) for n in ("datetime", "date", "timedelta", "timezone")),
-    *(("numpy.random._pickle", n) for n in ("__randomstate_ctor", "__bit_generator_ctor", "__generator_ctor")),
-    *(("numpy.random._mt19937", n) for n in ("MT19937",)),
-    ("decimal", "Decimal"), ("uuid", "UUID"), ("numpy.random.bit_generator", "SeedSequence"),
+    ("decimal", "Decimal"), ("uuid", "UUID"),
 }  # fmt: skip

@@ -148,7 +148,7 @@ def plain(value: Any) -> Any:
         key = record.of.key
         if key == ("builtins", "slice") and len(record.arguments) == 3:
             parts = record.arguments
-            return slice(*parts) if all(p is None or isinstance(p, int) for p in parts) else Odd("slice")
+            return slice(*parts) if all(p is None or isinstance(p, int | str) for p in parts) else Odd("slice")
         if key[1] == "_RemainderColsList" and isinstance(
             record.state, dict
         ):  # a list with a warning, by scikit-learn 1.5 on
@@ -162,6 +162,6 @@ def plain(value: Any) -> Any:
 
 def refused(of: Global) -> str:
     return (
-        f"calls {of}, which no fitted scaler does. Nothing was run; do not unpickle this file. "
-        f"If you trust where it comes from, take the scaler out in Python and bake it from there"
+        f"calls {of}, which no fitted scaler does. Nothing was run. Do not unpickle this file unless you know who wrote it; "
+        f"if you do, take the scaler out in Python and bake it from there"
     )

@@ -270,7 +270,8 @@ def _wrapped(machine: Machine, wrapper: Record) -> Held:
     found = nested.run()
     machine.left = nested.left
     if not isinstance(found, Held):
-        raise StatisticsError("an array of objects holds a pickle of something else")
+        what = f"{found.of}" if isinstance(found, Record) else f"a {type(found).__name__}"
+        raise StatisticsError(f"an array of objects holds {what}, not an array")
     return found
 
 
