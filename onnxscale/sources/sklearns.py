@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,16 @@ from onnxscale.statistics import Fitted, Source, Statistics
 from onnxscale.step import Step
 from onnxscale.transform import Transform
 
-PARTS = 500
+PARTS, DEPTH = 500, 16
 ZERO_VARIANCE = "a constant feature is divided by 1"
+
+
+@dataclass
+class Inside:
+    """How many estimators were met so far, and how deep inside each other the reading is. A file may say that one holds itself."""
+
+    met: int = 0
+    depth: int = 0
 
 
 def look(value: object) -> Estimator | None:
@@ -58,7 +66,7 @@ def statistics(root: Estimator, source: Source, version: str = "") -> Statistics
         ddof=0 if root.name == "StandardScaler" else source.ddof,
         zero_variance=ZERO_VARIANCE if root.name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler") else "",
     )  # fmt: skip
-    parts = count()
+    parts = Inside()
     said = version_note(version)
     if root.name == "TransformedTargetRegressor" and root.package == "sklearn":
         inputs, outputs = _transformed_target(root, parts)
@@ -77,11 +85,12 @@ def statistics(root: Estimator, source: Source, version: str = "") -> Statistics
     return Statistics(_noted({None: fitted(root, parts)}, said), {}, source)
 
 
-def fitted(estimator: Estimator, parts: Iterator[int] | None = None) -> Fitted:
+def fitted(estimator: Estimator, parts: Inside | None = None) -> Fitted:
     """One scaler, or several composed. Raises StatisticsError for a class that is not known, naming it."""
-    parts = parts or count()
-    if next(parts) > PARTS:
-        raise StatisticsError(f"more than {PARTS} estimators inside each other")
+    parts = parts or Inside()
+    parts.met += 1
+    if parts.met > PARTS or parts.depth >= DEPTH:
+        raise StatisticsError(f"more than {PARTS} estimators, or more than {DEPTH} inside each other")
     if estimator.package != "sklearn":
         raise StatisticsError(
             f"{Global(estimator.module, estimator.name)} is no class of scikit-learn's; known are {names(_known())}"
@@ -91,6 +100,7 @@ def fitted(estimator: Estimator, parts: Iterator[int] | None = None) -> Fitted:
         raise StatisticsError(
             f"scikit-learn's {estimator.name} is not a scaler that is known; known are {names(_known(), 20)}"
         )
+    parts.depth += 1
     try:
         made = composed(estimator, parts) if composed else _scaler(row, estimator)  # type: ignore[arg-type]
         check_width(estimator, made.transform().shape)
@@ -98,6 +108,8 @@ def fitted(estimator: Estimator, parts: Iterator[int] | None = None) -> Fitted:
         raise StatisticsError(
             f"the attributes of this {estimator.name} are not what scikit-learn writes ({type(error).__name__}: {str(error)[:100]})"
         ) from None
+    finally:
+        parts.depth -= 1
     return made
 
 
@@ -112,7 +124,7 @@ def _scaler(row: type[Scaler], estimator: Estimator) -> Fitted:
     return Fitted(row.from_sklearn(state), features=feature_names(state), data_min=low, data_max=high)
 
 
-def _pipeline(estimator: Estimator, parts: Iterator[int]) -> Fitted:
+def _pipeline(estimator: Estimator, parts: Inside) -> Fitted:
     steps = _entries(estimator, "steps", 2)
     made: list[Fitted] = []
     notes: list[str] = []
@@ -141,7 +153,7 @@ def _pipeline(estimator: Estimator, parts: Iterator[int]) -> Fitted:
     return dataclasses.replace(first, scaler=scaler, notes=(*inside, *notes))
 
 
-def _column_transformer(estimator: Estimator, parts: Iterator[int]) -> Fitted:
+def _column_transformer(estimator: Estimator, parts: Inside) -> Fitted:
     state = estimator.state
     if "transformers_" not in state:
         raise StatisticsError("this ColumnTransformer is not fitted: it has no transformers_")
@@ -157,7 +169,7 @@ def _column_transformer(estimator: Estimator, parts: Iterator[int]) -> Fitted:
     return _side_by_side(estimator, made, width, listed)
 
 
-def _feature_union(estimator: Estimator, parts: Iterator[int]) -> Fitted:
+def _feature_union(estimator: Estimator, parts: Inside) -> Fitted:
     entries = [
         (label, step) for label, step in _entries(estimator, "transformer_list", 2) if step not in (None, "drop")
     ]
@@ -172,7 +184,7 @@ def _feature_union(estimator: Estimator, parts: Iterator[int]) -> Fitted:
     return _side_by_side(estimator, made, width, feature_names(first[0].state))
 
 
-def _block(label: str, step: Any, taken: tuple[int, ...], weights: Mapping[str, Any], parts: Iterator[int]) -> Block:
+def _block(label: str, step: Any, taken: tuple[int, ...], weights: Mapping[str, Any], parts: Inside) -> Block:
     part = None if isinstance(step, str) else look(step)
     if part is None and step != "passthrough":
         raise StatisticsError(f"the part {label[:40]!r} is {str(step)[:60]}, not an estimator")
@@ -209,9 +221,7 @@ def _last_step(root: Estimator) -> Estimator | None:
     return look(steps[-1][1]) if steps else None
 
 
-def _transformed_target(
-    root: Estimator, parts: Iterator[int]
-) -> tuple[dict[str | None, Fitted], dict[str | None, Fitted]]:
+def _transformed_target(root: Estimator, parts: Inside) -> tuple[dict[str | None, Fitted], dict[str | None, Fitted]]:
     """(inputs, outputs): the scaler inside the regressor, and the target's own."""
     target, regressor = look(root.state.get("transformer_")), look(root.state.get("regressor_"))
     if target is None or regressor is None:
@@ -251,7 +261,7 @@ def _noted(given: Mapping[str | None, Fitted], said: tuple[str, ...]) -> dict[st
     return {k: dataclasses.replace(f, notes=(*f.notes, *said)) if said else f for k, f in given.items()}
 
 
-COMPOSED: dict[str, Callable[[Estimator, Iterator[int]], Fitted]] = {
+COMPOSED: dict[str, Callable[[Estimator, Inside], Fitted]] = {
     "Pipeline": _pipeline,
     "ColumnTransformer": _column_transformer,
     "FeatureUnion": _feature_union,
