@@ -51,15 +51,24 @@ class Transform:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the features: () one value for all, (F,) per feature, (T, F) per timestep and feature.
+        """Shape of the features that go in: () one value for all, (F,) per feature, (T, F) per timestep and feature.
 
         Raises StatisticsError where two steps are made for different widths.
         """
-        shapes = [OPERATORS[step.op].shape(step) for step in self.steps]
-        try:
-            return np.broadcast_shapes(*shapes)
-        except ValueError:
-            raise StatisticsError(f"the steps are made for different widths: {names(shapes)}") from None
+        first: tuple[int, ...] | None = None
+        now: tuple[int, ...] = ()
+        met: list[tuple[int, ...]] = []
+        for step in self.steps:
+            row = OPERATORS[step.op]
+            met.append(row.shape(step))
+            try:
+                now = np.broadcast_shapes(now, met[-1])
+            except ValueError:
+                raise StatisticsError(f"the steps are made for different widths: {names(met)}") from None
+            width = row.width(step)
+            if width is not None and (width,) != now[-1:]:
+                first, now, met = (now if first is None else first), (width,), [(width,)]
+        return now if first is None else first
 
     def affine(self) -> Affine | None:
         """The whole as one `scale * x + shift` in float64, or None where a step is not affine."""

@@ -17,7 +17,8 @@ from pathlib import Path
 from onnxscale import linting, remote
 from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.scalers import KINDS, Scaler
-from onnxscale.sources import csvs, estimators, joblibs, jsons, npzs, skopses, yamls
+from onnxscale.sources import csvs, estimators, joblibs, jsons, npzs, pickles, records, skopses, yamls
+from onnxscale.sources.inert import Document
 from onnxscale.sources.native import from_mapping
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
 from onnxscale.transform import Transform
@@ -37,8 +38,10 @@ class Container:
 CONTAINERS = (
     Container("skops", skopses.sniff, skopses.read),
     Container("npz", npzs.sniff, npzs.read),
+    Container("joblib", pickles.sniff_joblib, pickles.read),
+    Container("pickle", pickles.sniff, pickles.read),
+    Container("compressed pickle", joblibs.sniff, joblibs.read),
     Container("json", jsons.sniff, jsons.read),
-    Container("pickle", joblibs.sniff, joblibs.read),
     Container("csv", csvs.sniff, csvs.read),
     Container("yaml", yamls.sniff, yamls.read),
 )
@@ -133,8 +136,9 @@ def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
     source = Source(container.format, name, hashlib.sha256(data).hexdigest())
     try:
         content = container.read(data)
-        estimator = estimators.only(content)
-        return _read_mapping(content, reading, source) if estimator is None else estimators.read(estimator, source)
+        if isinstance(content, Document):
+            return records.statistics(content, reading, source)
+        return _read_mapping(content, reading, source)
     except StatisticsError as error:
         raise StatisticsError(f"{name}: {error}") from None
 

@@ -1,119 +1,99 @@
-"""joblib files: a pickle, plain or compressed, in which the bytes of each array lie between the opcodes.
+"""Compressed pickles, as joblib and gzip write them: inflated in memory under limits, then read by pickles.py.
 
-Source of the layout: joblib/numpy_pickle.py (NumpyArrayWrapper) and joblib/compressor.py.
+joblib/compressor.py: zlib, gzip, bz2, lzma (the old "alone" container), xz; the whole file is one compressed stream.
 """
 
 from __future__ import annotations
 
 import bz2
-import io
 import lzma
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from onnxscale.errors import StatisticsError
-from onnxscale.sources import calls, pickles
-from onnxscale.sources.records import MOST_BYTES, Global, Opaque, Record, decoded
+from onnxscale.sources import pickles
+from onnxscale.sources.inert import Document
 
-_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
-_OLD = ("joblib.numpy_pickle.NDArrayWrapper", "joblib.numpy_pickle.ZNDArrayWrapper")
-_ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-_MAGIC: dict[bytes, Callable[[], Any]] = {
-    **dict.fromkeys(_ZLIB, zlib.decompressobj),
-    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
-    b"BZh": bz2.BZ2Decompressor,
-    b"\xfd7zXZ\x00": lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ),
-    b"\x5d\x00\x00": lambda: lzma.LZMADecompressor(format=lzma.FORMAT_ALONE),
+LARGEST, RATIO, FREE, MEMORY = 64 << 20, 200, 4 << 20, 128 << 20
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """name: as joblib calls it. matches: its first bytes. open: a fresh decompressor."""
+
+    name: str
+    matches: Callable[[bytes], bool]
+    open: Callable[[], Any]
+
+
+def _zlib(data: bytes) -> bool:
+    """A header (RFC 1950) with 32 KiB window, and a few bytes that do inflate: text may start with an x too."""
+    if len(data) < 8 or data[0] != 0x78 or int.from_bytes(data[:2], "big") % 31 or data[1] & 0x20:
+        return False
+    try:
+        return bool(zlib.decompressobj().decompress(data[:4096], 16))
+    except zlib.error:
+        return data[1] in (0x01, 0x9C, 0xDA)
+
+
+def _alone(data: bytes) -> bool:
+    # lzma alone has no magic: properties byte 0x5d, a dictionary of at least 4 KiB, and a size that joblib leaves unknown
+    return data[:1] == b"\x5d" and data[1:3] == b"\0\0" and data[5:13] == b"\xff" * 8
+
+
+COMPRESSORS = (
+    Compressor("gzip", lambda data: data[:3] == b"\x1f\x8b\x08", lambda: zlib.decompressobj(31)),
+    Compressor("bz2", lambda data: data[:3] == b"BZh" and data[4:10] == b"1AY&SY", bz2.BZ2Decompressor),
+    Compressor("xz", lambda data: data[:6] == b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, MEMORY)),
+    Compressor("lzma", _alone, lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, MEMORY)),
+    Compressor("zlib", _zlib, lambda: zlib.decompressobj(15)),
+)
+REFUSED = {
+    b"\x04\x22\x4d\x18": "compressed with lz4, which is not read here; save it with joblib.dump(scaler, path, compress=3)",
+    b"ZF": "written by joblib before 0.10, which is not read here; load it there and save it again",
 }
-_LZ4 = b"\x04\x22\x4d\x18"
 
 
 def sniff(data: bytes, name: str) -> bool:
-    """Whether these bytes are a pickle with arrays inside, or a compressed one."""
-    return data.startswith((*_MAGIC, _LZ4)) or pickles.sniff(data, name)
-
-
-def read(data: bytes) -> object:
-    """What the file holds, as plain values, arrays and records. Raises StatisticsError."""
-    if data.startswith(_LZ4):
-        raise StatisticsError(
-            "compressed with lz4, which is not read; save it with joblib.dump(scaler, path, compress=3)"
-        )
-    start = next((magic for magic in _MAGIC if data.startswith(magic)), None)
-    if start is not None:
-        data = _inflated(data, _MAGIC[start]())
-        if not pickles.sniff(data, ""):
-            raise StatisticsError("a compressed file that holds no pickle; unpack it first")
-    file = io.BytesIO(data)
-    found = pickles.run(file, _HOOKS)
-    rest = len(data) - file.tell()
-    if rest:
-        raise StatisticsError(f"{rest:,} bytes follow the end of the pickle; expected one object and nothing else")
-    return found
-
-
-def _inflated(data: bytes, decompressor: Any) -> bytes:
-    parts, size, waiting = [], 0, data
-    try:
-        while not decompressor.eof:
-            part = decompressor.decompress(waiting, 1 << 20)
-            waiting = getattr(decompressor, "unconsumed_tail", b"")
-            if not part and not waiting:
-                if decompressor.eof:
-                    break
-                raise StatisticsError("a compressed file that ends too early")
-            size += len(part)
-            if size > MOST_BYTES:
-                raise StatisticsError(f"it unpacks to more than {MOST_BYTES:,} bytes; a scaler's file does not")
-            parts.append(part)
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
-        raise StatisticsError(f"a damaged compressed file ({str(error)[:100]})") from None
-    if decompressor.unused_data:
-        raise StatisticsError(f"{len(decompressor.unused_data):,} bytes follow the compressed pickle; expected nothing")
-    return b"".join(parts)
-
-
-def _array(machine: pickles.Machine, record: Record) -> object:
-    state = record.state
-    if not isinstance(state, dict) or not {"subclass", "shape", "order", "dtype"} <= set(state):
-        raise StatisticsError("a joblib array without its description; the file is damaged")
-    if state["subclass"] != Global("numpy", "ndarray"):
-        raise StatisticsError(
-            f"holds a {state['subclass']}, which is not a plain array; save it with plain numpy arrays"
-        )
-    code, shape, file = calls.dtype_code(state["dtype"]), state["shape"], machine.file
-    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise StatisticsError("a joblib array with a shape that is no shape")
-    if code.lstrip("<>|=").startswith("O"):
-        return pickles.run(file, _HOOKS, machine.depth + 1)
-    if state.get("numpy_array_alignment_bytes") is not None:
-        padding = file.read(1)
-        file.read(padding[0] if padding else 0)
-    size = _itemsize(code)
-    for n in shape:
-        size *= n
-        if size > MOST_BYTES:
-            raise StatisticsError(f"a joblib array of more than {MOST_BYTES:,} bytes; a scaler has none")
-    data = file.read(size)
-    if code.lstrip("<>|=").startswith("V"):
-        return Opaque("a structured array")
-    return decoded(data, code, shape, str(state["order"]))
-
-
-def _itemsize(code: str) -> int:
-    try:
-        return np.dtype(code).itemsize
-    except (TypeError, ValueError):
-        raise StatisticsError(f"a joblib array has the unknown data type {code[:40]!r}") from None
-
-
-def _old(machine: pickles.Machine, record: Record) -> object:
-    raise StatisticsError(
-        "written by a joblib before 0.10, with arrays in files of their own; load it there and save it again"
+    del name
+    return any(c.matches(data) for c in COMPRESSORS) or (
+        data[:4] in REFUSED or (data[:2] == b"ZF" and data[2:4] == b"0x")
     )
 
 
-_HOOKS: dict[str, pickles.Hook] = {_WRAPPER: _array, **dict.fromkeys(_OLD, _old)}
+def read(data: bytes) -> Document:
+    """The pickle inside. Raises StatisticsError for a bomb, a damaged stream, or something else inside."""
+    compressor = next((c for c in COMPRESSORS if c.matches(data)), None)
+    if compressor is None:
+        raise StatisticsError(REFUSED.get(data[:4], REFUSED[b"ZF"]))
+    inside = inflate(data, compressor)
+    if not pickles.sniff(inside, ""):
+        raise StatisticsError(
+            f"compressed with {compressor.name}, and no pickle is inside; unpack it and give what is inside"
+        )
+    return pickles.read(inside)
+
+
+def inflate(data: bytes, compressor: Compressor) -> bytes:
+    """The bytes inside, at most `LARGEST` and at most `RATIO` times what the file has (`FREE` for small ones)."""
+    most = min(LARGEST, max(FREE, RATIO * len(data)))
+    try:
+        stream = compressor.open()
+        inside = stream.decompress(data, most + 1)
+        if len(inside) <= most and not stream.eof and not stream.unused_data:
+            inside += stream.decompress(
+                getattr(stream, "unconsumed_tail", b""), most + 1
+            )  # the end mark alone may be left
+    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+        raise StatisticsError(f"damaged {compressor.name} data ({str(error)[:120]})") from None
+    if len(inside) > most:
+        raise StatisticsError(f"{compressor.name} data of {len(data):,} bytes unpack to more than {most:,}; not read")
+    if not stream.eof:
+        raise StatisticsError(f"the {compressor.name} data end early: the file is cut off")
+    if stream.unused_data:
+        raise StatisticsError(
+            f"{len(stream.unused_data):,} bytes follow the {compressor.name} data; a scaler's file ends with it"
+        )
+    return bytes(inside)

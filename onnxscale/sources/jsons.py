@@ -16,21 +16,21 @@ def sniff(data: bytes, name: str) -> bool:
     return data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
 
 
-def read(data: bytes) -> object:
-    """The parsed document. Raises StatisticsError with the place."""
+def read(data: bytes, most: int = DEPTH) -> object:
+    """The parsed document, at most `most` levels deep. Raises StatisticsError with the place."""
     try:
         text = data.decode("utf-8-sig")
-        _shallow(text)
+        _shallow(text, most)
         return json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_float=_float)
     except UnicodeDecodeError as error:
         raise StatisticsError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise StatisticsError(f"broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
-        raise StatisticsError(f"nested more than {DEPTH} levels deep") from None
+        raise StatisticsError(f"nested more than {most} levels deep") from None
 
 
-def _shallow(text: str) -> None:
+def _shallow(text: str, most: int) -> None:
     depth, quoted, escaped = 0, False, False
     for c in text:
         if quoted:
@@ -39,8 +39,8 @@ def _shallow(text: str) -> None:
             quoted = True
         elif c in "[{":
             depth += 1
-            if depth > DEPTH:
-                raise StatisticsError(f"nested more than {DEPTH} levels deep")
+            if depth > most:
+                raise StatisticsError(f"nested more than {most} levels deep")
         elif c in "]}":
             depth -= 1
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 
 from onnxscale.errors import StatisticsError
-from onnxscale.step import Array
 
 LARGEST, RATIO = 64 << 20, 200
 
@@ -27,36 +27,44 @@ def read(data: bytes) -> object:
         )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {info.filename.removesuffix(".npy"): array(archive, info) for info in archive.infolist()}
+            return {
+                info.filename.removesuffix(".npy"): array(member(archive, info), info.filename)
+                for info in archive.infolist()
+                if _is_array(info.filename)
+            }
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         if isinstance(error, StatisticsError):
             raise
         raise StatisticsError(f"a damaged npz archive ({str(error)[:200]})") from None
 
 
+def _is_array(name: str) -> bool:
+    if not name.endswith(".npy"):
+        raise StatisticsError(f"holds {name[:80]!r}, which is no array; expected an npz of numpy arrays")
+    return True
+
+
 def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """The content of one file of an archive. Raises StatisticsError for a bomb."""
+    """The bytes of one member, under limits of size and ratio."""
     if info.file_size > LARGEST or info.file_size > RATIO * max(info.compress_size, 1) + 65536:
         raise StatisticsError(
             f"{info.filename[:80]!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}; not read"
         )
-    with archive.open(info) as file:
-        return file.read(LARGEST + 1)
+    with archive.open(info) as opened:
+        return opened.read(LARGEST + 1)
 
 
-def array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """An .npy file of an archive. Raises StatisticsError."""
-    name = info.filename
-    if not name.endswith(".npy"):
-        raise StatisticsError(f"holds {name[:80]!r}, which is no array; expected an npz of numpy arrays")
-    content = io.BytesIO(member(archive, info))
+def array(data: bytes, name: str) -> np.ndarray[Any, Any]:
+    """The array of a .npy file; its header is judged before its numbers are read."""
+    content = io.BytesIO(data)
     version = np.lib.format.read_magic(content)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = reader(content)
     if dtype.hasobject:
         raise StatisticsError(f"{name[:80]!r} holds Python objects, which are not unpickled; save plain numbers")
     count = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if count > LARGEST or count > len(content.getvalue()):
+    if count > LARGEST or count > len(data):
         raise StatisticsError(f"{name[:80]!r} says it has the shape {shape}, more than the file holds")
     content.seek(0)
-    return np.asarray(np.lib.format.read_array(content, allow_pickle=False))
+    made: np.ndarray[Any, Any] = np.lib.format.read_array(content, allow_pickle=False)
+    return made

@@ -1,8 +1,8 @@
-"""Pickles read, not executed: a symbolic machine over pickletools.genops.
+"""Pickle, read and never executed: a symbolic machine over the opcodes that pickletools lists.
 
-A global is only a name. Calls and instances become inert records, except for the handful of constructors by which numpy
-and the pickle protocol spell plain values (calls.py). What calls anything else is refused by its name. Source of the
-opcodes: CPython's Lib/pickletools.py.
+A global is only a name. REDUCE, NEWOBJ, OBJ, INST and BUILD make inert records; a short table decodes what numpy, joblib and
+Python use to write plain data. There is no Unpickler here, no import, no call and no attribute of what a file names.
+Bounded: number of opcodes, bytes, size of integers. What follows the pickle is refused.
 """
 
 from __future__ import annotations
@@ -10,277 +10,291 @@ from __future__ import annotations
 import io
 import pickletools
 import re
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from onnxscale.errors import StatisticsError
-from onnxscale.sources.calls import Dtype, Unfilled, call, simple
-from onnxscale.sources.records import Global, Record
+from onnxscale.sources import arrays
+from onnxscale.sources.calls import WRAPPER, called, instance, named
+from onnxscale.sources.inert import Document, Global, Held, Odd, Record
 
-MOST_OPCODES, MOST_NESTED = 200_000, 4
-_OLD = re.compile(rb"c[\w.]+\n[\w.]+\n|\((dp|lp|i[\w.]+\n)|[\]}]q", re.ASCII)
-_MARK = object()
-Hook = Callable[["Machine", Record], object]
+OPCODES, BITS = 250_000, 256
+_TEXT = re.compile(rb"\(*[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.<>]*\n|\(+[dl](?:p\d+\n|\.|\()|[\]}]q\x00")
+_JOBLIB = b"joblib.numpy_pickle"
 
 
 def sniff(data: bytes, name: str) -> bool:
-    """Whether these bytes are a pickle: protocols 2 and later say so, earlier ones start like one and end with a stop."""
+    """Protocol 2 on: its first two bytes. Protocols 0 and 1 are text: a class or container at the start, a stop at the end."""
     del name
-    return (data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05") or (
-        _OLD.match(data) is not None and data.rstrip(b"\n").endswith(b".")
-    )
+    if data[:1] == b"\x80":
+        return data[1:2] in b"\0\1\2\3\4\5"
+    return data[-1:] == b"." and _TEXT.match(data) is not None
 
 
-def read(data: bytes) -> object:
-    """What the pickle holds, as plain values, arrays and records. Raises StatisticsError."""
-    file = io.BytesIO(data)
-    found = run(file)
-    rest = len(data) - file.tell()
-    if rest:
-        raise StatisticsError(f"{rest:,} bytes follow the end of the pickle; expected one object and nothing else")
-    return found
+def sniff_joblib(data: bytes, name: str) -> bool:
+    return sniff(data, name) and _JOBLIB in data
 
 
-def run(file: io.BytesIO, built: Mapping[str, Hook] | None = None, depth: int = 0) -> Any:
-    """One pickle from an open file, up to its stop. built: called for records of these classes once their state is set.
-
-    Raises StatisticsError for what is damaged, too long, or calls something.
-    """
-    if depth > MOST_NESTED:
-        raise StatisticsError("pickles are nested too deep in it")
-    machine = Machine(file, built or {}, depth)
-    try:
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
-            if count > MOST_OPCODES:
-                raise StatisticsError(f"a pickle of more than {MOST_OPCODES:,} opcodes; a scaler needs hundreds")
-            step = _OPCODES.get(opcode.name)
-            if step is None:
-                raise StatisticsError(
-                    f"the pickle uses {opcode.name}, which no file of one scaler needs; it is not read"
-                )
-            step(machine, arg)
-    except StatisticsError:
-        raise
-    except (
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        struct.error,
-        RecursionError,
-    ) as error:
-        raise StatisticsError(f"a damaged pickle ({type(error).__name__}: {str(error)[:100]})") from None
-    if len(machine.stack) != 1:
-        raise StatisticsError("a damaged pickle: it ends with more or less than one object")
-    return machine.stack[0]
+def read(data: bytes) -> Document:
+    """What the pickle holds. Raises StatisticsError naming what is refused and where it stands."""
+    stream = io.BytesIO(data)
+    machine = Machine(stream, len(data))
+    found = machine.run()
+    if stream.tell() != len(data):
+        raise StatisticsError(f"{len(data) - stream.tell():,} bytes follow the pickle; a scaler's file ends with it")
+    return Document(found)
 
 
 @dataclass(eq=False)
 class Machine:
-    """The state of the pickle machine."""
+    """The stack, marks and memo of one pickle. inner: a pickle inside an array of joblib's."""
 
-    file: io.BytesIO
-    built: Mapping[str, Hook]
-    depth: int
+    stream: io.BytesIO
+    size: int
+    left: int = OPCODES
+    inner: bool = False
     stack: list[Any] = field(default_factory=list)
+    marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
 
-    def pop(self) -> Any:
-        item = self.stack.pop()
-        if item is _MARK:
-            raise ValueError("a mark where a value belongs")
-        return item
+    def run(self) -> Any:
+        at = 0
+        try:
+            for opcode, argument, position in pickletools.genops(self.stream):
+                at = position or 0
+                self.left -= 1
+                if self.left < 0:
+                    raise StatisticsError(f"a pickle of more than {OPCODES:,} opcodes; save the scaler alone")
+                if opcode.name == "STOP":
+                    break
+                step = STEPS.get(opcode.name)
+                if step is None:
+                    raise StatisticsError(f"the opcode {opcode.name}, which no scaler's file has")
+                step(self, argument)
+            if self.marks or len(self.stack) != 1:
+                raise StatisticsError("the pickle ends with an unfinished object")
+            return self.stack[0]
+        except StatisticsError as error:
+            if self.inner:
+                raise
+            raise StatisticsError(f"a pickle that is not read, at byte {at:,}: {error}") from None
+        except (ValueError, OverflowError, IndexError, KeyError, AssertionError) as error:
+            raise StatisticsError(f"a damaged pickle, after byte {at:,} ({str(error)[:120]})") from None
 
-    def popped(self) -> list[Any]:
-        """The items above the topmost mark, which goes too."""
-        at = len(self.stack) - 1
-        while self.stack[at] is not _MARK:
-            at -= 1
-            if at < 0:
-                raise ValueError("no mark")
-        items = self.stack[at + 1 :]
-        del self.stack[at:]
+    def pop(self) -> Any:
+        if not self.stack:
+            raise StatisticsError("an opcode takes more than there is")
+        return self.stack.pop()
+
+    def since_mark(self) -> list[Any]:
+        if not self.marks:
+            raise StatisticsError("an opcode needs a mark, and there is none")
+        items, self.stack = self.stack, self.marks.pop()
         return items
 
-    def remember(self, at: int) -> None:
-        if self.stack[-1] is _MARK:
-            raise ValueError("a mark is no value")
-        self.memo[at] = self.stack[-1]
+    def top(self) -> Any:
+        if not self.stack:
+            raise StatisticsError("an opcode needs an object, and there is none")
+        return self.stack[-1]
 
 
-def _set_items(machine: Machine, items: list[Any]) -> None:
-    target = machine.stack[-1]
-    if len(items) % 2:
-        raise ValueError("a key without a value")
-    pairs = list(zip(items[::2], items[1::2], strict=True))
-    if isinstance(target, Record):
-        target.items += pairs
-    elif isinstance(target, dict):
-        target.update((simple(k), v) for k, v in pairs)
-    else:
-        raise TypeError("items of what is no dictionary")
+def _push(machine: Machine, argument: Any) -> None:
+    if isinstance(argument, int) and argument.bit_length() > BITS:
+        raise StatisticsError(f"an integer of {argument.bit_length():,} bits")
+    machine.stack.append(argument)
 
 
-def _append(machine: Machine, items: list[Any]) -> None:
-    target = machine.stack[-1]
-    if isinstance(target, Record):
-        target.items += items
-    elif isinstance(target, list):
-        target += items
-    else:
-        raise TypeError("items of what is no list")
+def _mark(machine: Machine, argument: Any) -> None:
+    del argument
+    machine.marks.append(machine.stack)
+    machine.stack = []
 
 
-def _global(module: object, name: object) -> Global:
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise TypeError("a global without a name")
-    if "." in name or not re.fullmatch(r"[\w.]+", module) or not re.fullmatch(r"\w+", name):
-        raise StatisticsError(
-            f"names {f'{module}.{name}'[:80]!r}, which is no class or function of a module; it is not read"
-        )
-    return Global(module, name)
+def _fresh(make: Callable[[], Any]) -> Callable[[Machine, Any], None]:
+    return lambda machine, argument: machine.stack.append(make())
 
 
-def _stack_global(machine: Machine, arg: object) -> None:
-    name, module = machine.pop(), machine.pop()
-    machine.stack.append(_global(module, name))
-
-
-def _reduce(machine: Machine, arg: object) -> None:
-    args, what = machine.pop(), machine.pop()
-    if not isinstance(what, Global) or not isinstance(args, tuple):
-        raise TypeError("a call of what is no function")
-    machine.stack.append(call(what, args))
-
-
-def _new(machine: Machine, arg: object) -> None:
-    args, what = machine.pop(), machine.pop()
-    if not isinstance(what, Global) or not isinstance(args, tuple):
-        raise TypeError("an instance of what is no class")
-    machine.stack.append(Record(what, args))
-
-
-def _new_ex(machine: Machine, arg: object) -> None:
-    keywords = machine.pop()
-    if keywords:
-        raise TypeError("an instance with keywords")
-    _new(machine, arg)
-
-
-def _old_instance(machine: Machine, arg: str) -> None:
-    module, _, name = arg.partition(" ")
-    raise StatisticsError(f"calls {module}.{name}; a scaler's file calls nothing, and it is not read")
-
-
-def _build(machine: Machine, arg: object) -> None:
-    state = machine.pop()
-    target = machine.stack[-1]
-    if isinstance(target, Unfilled):
-        made = target.filled(state)
-        machine.stack[-1] = made
-        for at, item in machine.memo.items():
-            if item is target:
-                machine.memo[at] = made
-        return
-    if isinstance(target, Dtype):
-        target.set_state(state)
-        return
-    if not isinstance(target, Record):
-        raise TypeError("a state for what has none")
-    if isinstance(state, tuple) and len(state) == 2 and all(s is None or isinstance(s, dict) for s in state):
-        state = {**(state[0] or {}), **(state[1] or {})}
-    target.state = state
-    hook = machine.built.get(str(target.what))
-    if hook is not None:
-        made = hook(machine, target)
-        machine.stack[-1] = made
-
-
-def _push(value: Callable[[Any], Any]) -> Callable[[Machine, Any], None]:
-    return lambda machine, arg: machine.stack.append(value(arg))
-
-
-def _text(arg: Any) -> Any:
-    return arg
-
-
-def _tuple(count: int) -> Callable[[Machine, Any], None]:
-    def step(machine: Machine, arg: object) -> None:
-        items = tuple(machine.pop() for _ in range(count))[::-1]
-        machine.stack.append(items)
+def _gathered(make: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:
+    def step(machine: Machine, argument: Any) -> None:
+        del argument
+        made = make(machine.since_mark())  # first: this exchanges the stack
+        machine.stack.append(made)
 
     return step
 
 
-def _collected(make: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:
-    return lambda machine, arg: machine.stack.append(make(machine.popped()))
+def _tuple(count: int) -> Callable[[Machine, Any], None]:
+    def step(machine: Machine, argument: Any) -> None:
+        del argument
+        made = tuple(reversed([machine.pop() for _ in range(count)]))
+        machine.stack.append(made)
+
+    return step
 
 
-def _dict_of(items: list[Any]) -> dict[Any, Any]:
-    return {simple(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    if len(items) % 2:
+        raise StatisticsError("a dictionary has a key without a value")
+    return {_key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
 
 
-def _add_items(machine: Machine, arg: object) -> None:
-    items = machine.popped()
-    target = machine.stack[-1]
-    if not isinstance(target, set):
-        raise TypeError("members of what is no set")
-    target.update(map(simple, items))
+def _key(key: Any) -> Any:
+    # hashing a tuple would run over all that it holds, however deep
+    return key if key is None or isinstance(key, str | int | float | bytes) else Odd("key")
 
 
-def _nothing(machine: Machine, arg: object) -> None:
-    """PROTO and FRAME say nothing of the values; STOP ends the loop by itself."""
+def _add(machine: Machine, items: list[Any]) -> None:
+    target = machine.top()
+    if isinstance(target, list):
+        target.extend(items)
+    elif isinstance(target, Record):
+        target.items.extend(items)
+    else:
+        raise StatisticsError("values are added to something that is no list")
 
 
-def _drop(machine: Machine, arg: object) -> None:
-    machine.stack.pop()
+def _set(machine: Machine, items: list[Any]) -> None:
+    target, pairs = machine.top(), _pairs(items)
+    if isinstance(target, dict):
+        target.update(pairs)
+    elif isinstance(target, Record):
+        target.items.append(pairs)
+    else:
+        raise StatisticsError("keys are set on something that is no dictionary")
 
 
-def _drop_marked(machine: Machine, arg: object) -> None:
-    machine.popped()
+def _append(machine: Machine, argument: Any) -> None:
+    del argument
+    item = machine.pop()
+    _add(machine, [item])
 
 
-_OPCODES: dict[str, Callable[[Machine, Any], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _nothing),
-    "MARK": _push(lambda arg: _MARK),
-    "POP": _drop,
-    "POP_MARK": _drop_marked,
-    "DUP": lambda m, arg: m.stack.append(m.stack[-1]),
-    "NONE": _push(lambda arg: None),
-    "NEWTRUE": _push(lambda arg: True),
-    "NEWFALSE": _push(lambda arg: False),
-    **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"), _push(_text)),
-    **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), _push(_text)),
-    **dict.fromkeys(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _push(_text)),
-    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"), _push(_text)),
-    "BYTEARRAY8": _push(bytes),
-    "EMPTY_LIST": _push(lambda arg: []),
-    "EMPTY_DICT": _push(lambda arg: {}),
-    "EMPTY_TUPLE": _push(lambda arg: ()),
-    "EMPTY_SET": _push(lambda arg: set()),
-    "LIST": _collected(list),
-    "TUPLE": _collected(tuple),
-    "DICT": _collected(_dict_of),
-    "FROZENSET": _collected(lambda items: frozenset(map(simple, items))),
-    **{f"TUPLE{n}": _tuple(n) for n in (1, 2, 3)},
-    "APPEND": lambda m, arg: _append(m, [m.pop()]),
-    "APPENDS": lambda m, arg: _append(m, m.popped()),
-    "SETITEM": lambda m, arg: _set_items(m, [m.pop(), m.pop()][::-1]),
-    "SETITEMS": lambda m, arg: _set_items(m, m.popped()),
-    "ADDITEMS": _add_items,
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda m, arg: m.remember(arg)),
-    "MEMOIZE": lambda m, arg: m.remember(len(m.memo)),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda m, arg: m.stack.append(m.memo[arg])),
-    "GLOBAL": lambda m, arg: m.stack.append(_global(*arg.split(" ", 1))),
-    "STACK_GLOBAL": _stack_global,
-    "REDUCE": _reduce,
-    "NEWOBJ": _new,
-    "NEWOBJ_EX": _new_ex,
-    "BUILD": _build,
-    "INST": _old_instance,
-    "OBJ": lambda m, arg: _old_instance(m, " ".join(map(str, m.popped()[:1]))),
+def _set_item(machine: Machine, argument: Any) -> None:
+    del argument
+    value, key = machine.pop(), machine.pop()
+    _set(machine, [key, value])
+
+
+def _put(machine: Machine, argument: Any) -> None:
+    machine.memo[len(machine.memo) if argument is None else int(argument)] = machine.top()
+
+
+def _get(machine: Machine, argument: Any) -> None:
+    if int(argument) not in machine.memo:
+        raise StatisticsError(f"the memo has no entry {str(argument)[:20]}")
+    machine.stack.append(machine.memo[int(argument)])
+
+
+def _pop(machine: Machine, argument: Any) -> None:
+    del argument
+    if machine.stack:
+        machine.stack.pop()
+    else:
+        machine.since_mark()
+
+
+def _frame(machine: Machine, argument: Any) -> None:
+    if argument > machine.size - machine.stream.tell():
+        raise StatisticsError(f"a frame of {argument:,} bytes, more than the file has")
+
+
+def _global(machine: Machine, argument: Any) -> None:
+    machine.stack.append(named(*str(argument).split(" ", 1)))
+
+
+def _stack_global(machine: Machine, argument: Any) -> None:
+    del argument
+    name, module = machine.pop(), machine.pop()
+    machine.stack.append(named(module, name))
+
+
+def _reduce(machine: Machine, argument: Any) -> None:
+    del argument
+    arguments, of = machine.pop(), machine.pop()
+    machine.stack.append(called(of, arguments))
+
+
+def _new(machine: Machine, argument: Any) -> None:
+    del argument
+    arguments, of = machine.pop(), machine.pop()
+    machine.stack.append(instance(of, arguments))
+
+
+def _new_ex(machine: Machine, argument: Any) -> None:
+    del argument
+    _, arguments, of = machine.pop(), machine.pop(), machine.pop()
+    machine.stack.append(instance(of, arguments))
+
+
+def _obj(machine: Machine, argument: Any) -> None:
+    del argument
+    items = machine.since_mark()
+    if not items:
+        raise StatisticsError("an object without a class")
+    machine.stack.append(called(items[0], tuple(items[1:])))
+
+
+def _inst(machine: Machine, argument: Any) -> None:
+    items = machine.since_mark()
+    machine.stack.append(called(named(*str(argument).split(" ", 1)), tuple(items)))
+
+
+def _build(machine: Machine, argument: Any) -> None:
+    del argument
+    state, target = machine.pop(), machine.top()
+    if isinstance(target, Held):
+        arrays.set_array(target, state)
+    elif isinstance(target, arrays.DType):
+        arrays.set_dtype(target, state)
+    elif isinstance(target, Record):
+        if isinstance(target.state, dict) and isinstance(state, dict):
+            target.state.update(state)
+        else:
+            target.state = state
+        if target.of.key == WRAPPER:
+            machine.stack[-1] = _wrapped(machine, target)
+    elif not (isinstance(target, dict) and target.__class__ is dict and state is None):
+        raise StatisticsError(
+            f"sets the attributes of {target if isinstance(target, Global) else 'something that has none'}"
+        )
+
+
+def _wrapped(machine: Machine, wrapper: Record) -> Held:
+    if machine.inner:
+        raise StatisticsError("an array of joblib's inside an array of joblib's")
+    held = arrays.wrapped(wrapper.state, machine.stream, machine.size - machine.stream.tell())
+    if held is not None:
+        return held
+    nested = Machine(machine.stream, machine.size, machine.left, inner=True)
+    found = nested.run()
+    machine.left = nested.left
+    if not isinstance(found, Held):
+        what = f"{found.of}" if isinstance(found, Record) else f"a {type(found).__name__}"
+        raise StatisticsError(f"an array of objects holds {what}, not an array")
+    return found
+
+
+LITERALS = (
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+)  # fmt: skip
+_SETS = Global("builtins", "set")
+STEPS: dict[str, Callable[[Machine, Any], None]] = {
+    **dict.fromkeys(LITERALS, _push),
+    "NONE": _fresh(lambda: None), "NEWTRUE": _fresh(lambda: True), "NEWFALSE": _fresh(lambda: False),
+    "EMPTY_LIST": _fresh(list), "EMPTY_TUPLE": _fresh(tuple), "EMPTY_DICT": _fresh(dict),
+    "EMPTY_SET": _fresh(lambda: Record(_SETS)), "FROZENSET": _gathered(lambda items: Record(_SETS, items=items)),
+    "LIST": _gathered(list), "TUPLE": _gathered(tuple), "DICT": _gathered(_pairs),
+    "TUPLE1": _tuple(1), "TUPLE2": _tuple(2), "TUPLE3": _tuple(3),
+    "APPEND": _append, "SETITEM": _set_item,
+    "APPENDS": lambda machine, argument: _add(machine, machine.since_mark()),
+    "ADDITEMS": lambda machine, argument: _add(machine, machine.since_mark()),
+    "SETITEMS": lambda machine, argument: _set(machine, machine.since_mark()),
+    "MARK": _mark, "POP": _pop, "DUP": lambda machine, argument: machine.stack.append(machine.top()),
+    "POP_MARK": lambda machine, argument: machine.since_mark().clear(),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _put), **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
+    "GLOBAL": _global, "STACK_GLOBAL": _stack_global, "REDUCE": _reduce, "NEWOBJ": _new, "NEWOBJ_EX": _new_ex,
+    "OBJ": _obj, "INST": _inst, "BUILD": _build, "FRAME": _frame,
+    "PROTO": lambda machine, argument: None,
 }  # fmt: skip

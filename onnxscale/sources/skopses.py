@@ -1,98 +1,165 @@
-"""skops files: a zip of schema.json, which names classes and attributes, and an .npy for each array.
-
-Read from the schema by our own code; skops itself is not imported. Source of the layout: skops/io/_general.py, _numpy.py
-and _sklearn.py (get_state).
-"""
+"""skops files: a zip of schema.json and .npy arrays. The schema is read as JSON and its nodes made into inert records;
+skops itself is neither imported nor asked to load anything. skops/io: `_general.py`, `_numpy.py` and `_sklearn.py` write the nodes."""
 
 from __future__ import annotations
 
 import io
-import json
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnxscale.errors import StatisticsError
-from onnxscale.sources import npzs
-from onnxscale.sources.records import Global, Opaque, Record
+from onnxscale.sources import arrays, jsons, npzs
+from onnxscale.sources.calls import named
+from onnxscale.sources.inert import Document, Global, Held, Odd, Record, refused
 
-DEEPEST = 60
-SCHEMA = "schema.json"
+SCHEMA, LARGEST, MEMBERS, DEPTH = "schema.json", 64 << 20, 10_000, 240
 
 
 def sniff(data: bytes, name: str) -> bool:
-    """Whether this is a zip archive with a schema.json in it."""
     del name
-    return data[:4] == b"PK\x03\x04" and SCHEMA.encode() in data[-(1 << 16) :]
-
-
-def read(data: bytes) -> object:
-    """What the file holds, as plain values, arrays and records. Raises StatisticsError."""
+    if data[:4] != b"PK\x03\x04" or SCHEMA.encode() not in data:
+        return False
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            schema = json.loads(npzs.member(archive, archive.getinfo(SCHEMA)))
-            return _Reader(archive).value(schema, 0)
-    except StatisticsError:
-        raise
+            return SCHEMA in archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return False
+
+
+def read(data: bytes) -> Document:
+    """What the file holds. Raises StatisticsError for a bomb, a damaged archive, and nodes that are none of skops'."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            if len(members) > MEMBERS or len(members) != len(archive.infolist()):
+                raise StatisticsError(f"an archive of {len(archive.infolist()):,} members, or with a name twice")
+            if sum(i.file_size for i in members.values()) > LARGEST:
+                raise StatisticsError(f"the archive unpacks to more than {LARGEST:,} bytes; not read")
+            schema = jsons.read(npzs.member(archive, members[SCHEMA]), DEPTH)
+            return Document(_Reader(archive, members).node(schema, 0))
     except (
-        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, KeyError, TypeError,
-        AttributeError, OSError, RecursionError,
-    ) as error:  # fmt: skip
-        raise StatisticsError(f"a damaged skops file ({type(error).__name__}: {str(error)[:100]})") from None
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        OSError,
+        KeyError,
+    ) as error:
+        raise StatisticsError(f"a damaged skops file ({str(error)[:120]})") from None
 
 
 class _Reader:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self.archive = archive
-        self.seen: dict[int, Any] = {}
+    """The nodes of one schema. seen: nodes by their id, for the nodes that stand for an earlier one."""
 
-    def value(self, node: Any, depth: int) -> Any:
-        if depth > DEEPEST:
-            raise StatisticsError("the schema is nested too deep")
-        loader = str(node["__loader__"])
-        if loader == "CachedNode":
-            return self.seen.get(node["__id__"], Opaque("a value seen before"))
-        read = _LOADERS.get(loader)
-        if read is None:
-            return Opaque(f"a {loader} of {node.get('__module__')}.{node.get('__class__')}")
-        found = read(self, node, depth + 1)
-        if isinstance(node.get("__id__"), int):
-            self.seen[node["__id__"]] = found
-        return found
+    def __init__(self, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> None:
+        self.archive, self.members = archive, members
+        self.seen: dict[Any, Any] = {}
+        self.arrays: dict[str, Any] = {}
+
+    def node(self, node: Any, depth: int) -> Any:
+        if not isinstance(node, Mapping) or not isinstance(node.get("__loader__"), str) or depth > DEPTH:
+            raise StatisticsError("the schema has a node that skops would not write")
+        row = LOADERS.get(node["__loader__"])
+        made = _closed(node) if row is None else row(self, node, depth + 1)
+        self.seen.setdefault(str(node.get("__id__")), made)
+        return made
+
+    def list(self, node: Mapping[str, Any], depth: int) -> list[Any]:
+        content = node.get("content")
+        if not isinstance(content, list):
+            raise StatisticsError("a node of the schema holds no list where skops writes one")
+        return [self.node(item, depth) for item in content]
+
+    def array(self, node: Mapping[str, Any], depth: int) -> Any:
+        if node.get("type") == "json":
+            return self.objects(node, depth)
+        name = node.get("file")
+        if not isinstance(name, str) or name not in self.members:
+            raise StatisticsError(f"the schema names the array {str(name)[:60]!r}, which the archive does not hold")
+        if name not in self.arrays:
+            made = npzs.array(npzs.member(self.archive, self.members[name]), name)
+            # text and dates are no statistics
+            self.arrays[name] = made if made.dtype.kind in "fiub" else Odd(f"array of {made.dtype}")
+        made = self.arrays[name]
+        if isinstance(made, Odd):
+            return made
+        return Held(made) if node.get("__class__") == "ndarray" else made[()] if made.ndim == 0 else made
+
+    def objects(self, node: Mapping[str, Any], depth: int) -> Held:
+        sizes = arrays.shape(self.node(node.get("shape"), depth))
+        items: list[Any] = []
+        for item in self.list(node, depth):
+            items += item if len(sizes) > 1 and isinstance(item, list) else [item]
+        if len(sizes) > 2 or len(items) != math.prod(sizes):
+            raise StatisticsError("an array of objects does not have as many as its shape says")
+        return Held(objects=items, shape=sizes)
+
+
+def _dict(reader: _Reader, node: Mapping[str, Any], depth: int) -> Any:
+    content = node.get("content")
+    if not isinstance(content, Mapping):
+        raise StatisticsError("a node of the schema holds no dictionary where skops writes one")
+    return {str(key): reader.node(item, depth) for key, item in content.items()}
+
+
+def _json(reader: _Reader, node: Mapping[str, Any], depth: int) -> Any:
+    del reader, depth
+    content = node.get("content")
+    if not isinstance(content, str):
+        raise StatisticsError("a plain value of the schema is not written as skops does")
+    if content in SPELLED:
+        return SPELLED[content]
+    return jsons.read(content.encode("utf-8", "surrogatepass"))
 
 
 def _object(reader: _Reader, node: Mapping[str, Any], depth: int) -> Record:
     content = node.get("content")
-    state = reader.value(content, depth) if isinstance(content, Mapping) else None
-    return Record(Global(str(node["__module__"]), str(node["__class__"])), state=state)
+    state = reader.node(content, depth) if isinstance(content, Mapping) else None
+    made = _name(node)
+    if made.standard:
+        raise StatisticsError(refused(made))
+    return Record(made, (), state)
 
 
-def _array(reader: _Reader, node: Mapping[str, Any], depth: int) -> Any:
-    if node["type"] == "json":
-        return [reader.value(item, depth) for item in node["content"]]
-    found = npzs.array(reader.archive, reader.archive.getinfo(node["file"]))
-    return found if node["__class__"] == "ndarray" or found.ndim else found[()]
+def _slice(reader: _Reader, node: Mapping[str, Any], depth: int) -> Record:
+    del reader, depth
+    content = node.get("content")
+    parts = content if isinstance(content, Mapping) else {}
+    return Record(Global("builtins", "slice"), tuple(parts.get(k) for k in ("start", "stop", "step")))
 
 
-def _dict(reader: _Reader, node: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    return {str(k): reader.value(v, depth) for k, v in node["content"].items()}
+def _cached(reader: _Reader, node: Mapping[str, Any], depth: int) -> Any:
+    del depth
+    if str(node.get("__id__")) not in reader.seen:
+        raise StatisticsError("a node stands for an earlier one, and there is none")
+    return reader.seen[str(node.get("__id__"))]
 
 
-def _list(reader: _Reader, node: Mapping[str, Any], depth: int) -> list[Any]:
-    return [reader.value(item, depth) for item in node["content"]]
+def _name(node: Mapping[str, Any]) -> Global:
+    return named(node.get("__module__"), node.get("__class__"))
 
 
-_LOADERS: dict[str, Callable[[_Reader, Mapping[str, Any], int], Any]] = {
+def _closed(node: Mapping[str, Any]) -> Any:
+    """A node that nothing here reads: its name only."""
+    made = _name(node)
+    return Odd(str(made)) if made.package in ("numpy", "builtins") else Record(made, (), None, called=True)
+
+
+SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+LOADERS: dict[str, Callable[[_Reader, Mapping[str, Any], int], Any]] = {
     "ObjectNode": _object,
-    "NdArrayNode": _array,
-    "MaskedArrayNode": lambda r, n, d: Opaque("a masked array"),
     "DictNode": _dict,
-    "ListNode": _list,
-    "TupleNode": lambda r, n, d: tuple(_list(r, n, d)),
-    "SetNode": lambda r, n, d: Opaque("a set"),
-    "JsonNode": lambda r, n, d: json.loads(n["content"]),
-    "FunctionNode": lambda r, n, d: Global(str(n["__module__"]), str(n["__class__"])),
-    "TypeNode": lambda r, n, d: Global(str(n["__module__"]), str(n["__class__"])),
-    "SliceNode": lambda r, n, d: Record(Global("builtins", "slice"), tuple(n["content"][k] for k in ("start", "stop", "step"))),
-}  # fmt: skip
+    "ListNode": _Reader.list,
+    "TupleNode": lambda reader, node, depth: tuple(reader.list(node, depth)),
+    "JsonNode": _json,
+    "NdArrayNode": _Reader.array,
+    "FunctionNode": lambda reader, node, depth: _name(node),
+    "TypeNode": lambda reader, node, depth: _name(node),
+    "SliceNode": _slice,
+    "CachedNode": _cached,
+}

@@ -1,0 +1,122 @@
+"""Scalers side by side, each for columns of its own, written as one sequence of steps over all columns.
+
+    ColumnTransformer:   y = [f1(x[c1]), f2(x[c2]), ...]
+
+First Select takes the columns in the order of the answer. Then the steps of the parts are laid over each other: a step of one
+part has the operand that changes nothing in the columns of the others. Bit for bit: x - 0 = x, x / 1 = x, x * 1 = x, x + -0 = x,
+max(x, -inf) = x, min(x, inf) = x, and NaN imputed for NaN. What has no such operand must be the same in all parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxscale.errors import StatisticsError, names
+from onnxscale.step import Step, constant
+from onnxscale.transform import Transform
+
+NEUTRAL: dict[str, tuple[float, ...]] = {
+    "Sub": (0.0,), "Div": (1.0,), "Mul": (1.0,), "Add": (-0.0,), "Max": (-np.inf,), "Min": (np.inf,), "Impute": (np.nan, np.nan, 0.0),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """label: of the part. columns: of the input that it takes, in order. transform: for that many columns, and gives as many."""
+
+    label: str
+    columns: tuple[int, ...]
+    transform: Transform
+
+
+def positions(columns: Any, listed: Sequence[str], width: int) -> tuple[int, ...]:
+    """The numbers of the columns that scikit-learn's spelling means: numbers, names, a slice of either, or a mask."""
+    if isinstance(columns, slice):
+        return _slice(columns, listed, width)
+    items = (
+        columns.tolist()
+        if isinstance(columns, np.ndarray)
+        else [columns]
+        if isinstance(columns, str | int)
+        else columns
+    )
+    if not isinstance(items, list | tuple):
+        raise StatisticsError(f"columns are chosen by {str(columns)[:60]}; expected numbers, names, a slice or a mask")
+    if items and all(isinstance(i, bool | np.bool_) for i in items):
+        if len(items) != width:
+            raise StatisticsError(f"a mask of {len(items)} columns for {width} features")
+        return tuple(i for i, on in enumerate(items) if on)
+    return tuple(_one(item, listed, width) for item in items)
+
+
+def _one(item: Any, listed: Sequence[str], width: int) -> int:
+    if isinstance(item, str):
+        if item not in listed:
+            raise StatisticsError(f"the column {item[:60]!r} is none of the features {names(listed)}")
+        return list(listed).index(item)
+    if isinstance(item, bool) or not isinstance(item, int | np.integer) or not -width <= item < width:
+        raise StatisticsError(f"the column {str(item)[:40]} is none of {width}")
+    return int(item) % width
+
+
+def _slice(given: slice, listed: Sequence[str], width: int) -> tuple[int, ...]:
+    start, stop = given.start, given.stop
+    if isinstance(start, str) or isinstance(stop, str):  # a slice of names takes its end too, as in pandas
+        start = None if start is None else _one(start, listed, width)
+        stop = None if stop is None else _one(stop, listed, width) + 1
+    return tuple(range(*slice(start, stop, given.step).indices(width)))
+
+
+def side_by_side(blocks: Sequence[Block], width: int) -> Transform:
+    """The blocks as one Transform of `width` features. Raises StatisticsError where steps cannot stand side by side."""
+    columns = [c for b in blocks for c in b.columns]
+    waiting = [list(b.transform.steps) for b in blocks]
+    steps: list[Step] = []
+    if columns != list(range(width)):
+        steps.append(Step("Select", (constant(columns),), {"features": width}))
+    while any(waiting):
+        op = _next(blocks, waiting)
+        steps.append(_merged(op, blocks, waiting))
+    return Transform(tuple(steps))
+
+
+def _next(blocks: Sequence[Block], waiting: Sequence[list[Step]]) -> str:
+    """The operator to write next: one that every block has next or that can be neutral, the one most blocks wait for."""
+    heads = [left[0].op for left in waiting if left]
+    able = [op for op in heads if op in NEUTRAL] or [op for op in heads if heads.count(op) == len(blocks)]
+    if not able:
+        alone = next(b.label for b, left in zip(blocks, waiting, strict=True) if left and left[0].op not in NEUTRAL)
+        raise StatisticsError(
+            f"the part {alone[:40]!r} has the step {heads[0]} on some columns, which cannot stand beside other columns; "
+            f"bake the parts one by one, or take the transformer from Python"
+        )
+    later = {op: sum(any(s.op == op for s in left[1:]) for left in waiting) for op in able}
+    return min(able, key=lambda op: (later[op], -heads.count(op)))
+
+
+def _merged(op: str, blocks: Sequence[Block], waiting: Sequence[list[Step]]) -> Step:
+    taken = [left.pop(0) if left and left[0].op == op else None for left in waiting]
+    given = [s for s in taken if s is not None]
+    options = dict(given[0].options)
+    if any(dict(s.options) != options or len(s.operands) != len(given[0].operands) for s in given):
+        raise StatisticsError(f"the parts have the step {op} with different options, which cannot stand side by side")
+    parts = []
+    for step, block in zip(taken, blocks, strict=True):
+        values = NEUTRAL.get(op, ()) if step is None else step.operands
+        parts.append([np.broadcast_to(np.asarray(v, np.float64), _shape(op, v, block)) for v in values])
+    return Step(
+        op, tuple(np.concatenate([p[i] for p in parts], axis=-1) for i in range(len(given[0].operands))), options
+    )
+
+
+def _shape(op: str, values: Any, block: Block) -> tuple[int, ...]:
+    array = np.asarray(values)
+    if op not in NEUTRAL and (array.ndim > 1 or op in ("Select", "RowNorm", "Quantile", "Bins")):
+        raise StatisticsError(
+            f"the part {block.label[:40]!r} has the step {op}, which cannot stand beside other columns"
+        )
+    return (len(block.columns),)
