@@ -40,8 +40,14 @@ lint: $(VENV)/.lint
 types: $(VENV)/.lint
 	$(RUN) -m mypy
 
+docs: $(VENV)/.lint  ## the README's tables are those of the code
+	$(RUN) -m docs.tables --check
+
 bench: $(VENV)/.all
 	$(RUN) -m benchmarks inference
+	$(RUN) -m benchmarks folding
+	$(RUN) -m benchmarks decisions
+	$(RUN) -m benchmarks forests
 
 models: $(VENV)/.test  ## train and export the models again
 	$(RUN) -m pip install -q -r models/requirements.txt

@@ -26,9 +26,9 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import onnxscale
 from benchmarks import measuring, subjects
-from tests.test_trees import MADE, NEEDS
+from tests.test_trees import FEATURES, MADE, NEEDS
 
-ROWS, CHUNK, WIDTH = 1_000_000, 100_000, 6
+ROWS, CHUNK, WIDTH = 1_000_000, 100_000, FEATURES
 SCALERS: dict[str, Callable[[], Any]] = {"standard": StandardScaler, "minmax, clip": lambda: MinMaxScaler(clip=True)}
 PIPELINES: dict[str, Callable[[], Any]] = {
     "RandomForestClassifier": lambda: RandomForestClassifier(50, max_depth=10, random_state=0),
