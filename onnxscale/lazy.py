@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from onnxscale.errors import ModelError
 from onnxscale.pieces import Copy
-from onnxscale.wire import LENGTH, VARINT, Buffer, encode_varint, fields, header
+from onnxscale.wire import LENGTH, LONGEST, VARINT, Buffer, encode_varint, field_at, fields, header, run_end
 
 Descriptor: TypeAlias = Any  # protobuf's, whichever of its implementations is at work
 MARK = f"*/onnxscale {secrets.token_hex(16)}: bytes of the file itself/*"  # no file can forge it
@@ -56,13 +56,18 @@ def _slim(data: Buffer, start: int, end: int, message: Descriptor, depth: int) -
         return _stub(data, start, end)
     inside = carriers(message)
     out = []
-    for field in fields(data, start, end):
+    at = start
+    while at < end:
+        field = field_at(data, at, end)
+        at = field.end
         inner = inside.get(field.number) if field.wire == LENGTH and field.end - field.value > LARGE else None
-        if inner is None:
-            out.append(data[field.start : field.end])
-        else:
+        if inner is not None:
             body = _slim(data, field.value, field.end, inner, depth + 1)
             out.append(header(field.number, len(body)) + body)
+            continue
+        if field.number not in inside and field.end - field.start < LONGEST:
+            at = run_end(data, field, end)
+        out.append(data[field.start : at])
     return b"".join(out)
 
 

@@ -61,11 +61,11 @@ def folded(model: ModelFile, placements: list[Placement], options: Options) -> l
     """
     if options.form == "nodes":
         return placements
-    scratch = model.editable()
+    scratch = model.editable() if len(placements) > 1 else model.skeleton  # which the last fold leaves alone
     made = []
-    for p in placements:
+    for i, p in enumerate(placements):
         fold = _fold(model, scratch, p)
-        if fold.form != "nodes":
+        if fold.form != "nodes" and i + 1 < len(placements):
             folding.apply(scratch, fold)
         left = [a for a in fold.absorptions if a.taken != "all"]
         if options.form == "fold" and left:

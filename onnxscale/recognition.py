@@ -24,6 +24,9 @@ _BINARY = ("Sub", "Div", "Mul", "Add", "Max", "Min")
 _MIRRORED = ("Mul", "Add", "Max", "Min")
 
 
+MOST_FEATURES = 1 << 16
+
+
 @dataclass(frozen=True)
 class Leading:
     """The scaler-like nodes after an input. axis: of the features, counted from the end. seam: the tensor after them.
@@ -91,7 +94,8 @@ def leading(model: ModelFile, name: str) -> Leading:
 
 
 def _step(node: onnx.NodeProto, x: str, constant: Callable[[str], Array | None]) -> list[tuple[str, Array]] | None:
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    few = [a for a in node.attribute if max(len(a.ints), len(a.strings)) <= MOST_FEATURES]  # a forest's are millions
+    attributes = {a.name: helper.get_attribute_value(a) for a in few}
     if node.op_type == "Cast" and attributes.get("to") in (
         onnx.TensorProto.FLOAT,
         onnx.TensorProto.DOUBLE,

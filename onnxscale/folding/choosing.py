@@ -167,7 +167,7 @@ class Judge:
     def _site(self, leaf: Leaf, carried: Carried, affine: Affine, reach: Reach) -> Site:
         node = leaf.node
         version = graph.opset(self.proto, kind(node)[0]) or 1
-        said: dict[str, Any] = attributes(node)
+        said: dict[str, Any] = {} if kind(node) in self.monotone else attributes(node)  # trees read millions by numpy
         return Site(
             node, leaf.ports[0], carried, affine, reach, self.known.constant, said, self._follower(node), version, self.load
         )  # fmt: skip

@@ -260,6 +260,12 @@ def apply(proto: onnx.ModelProto, fold: Fold, taken: set[str] | None = None) -> 
             break
         made = kept_nodes
     dead = _unread(proto, made, fold.freed)
+    if not fold.new and not fold.bypassed and not dead:  # nodes of millions of values are copied once, not thrice
+        for node in proto.graph.node:
+            if node_key(node) in fold.edits:
+                node.CopyFrom(fold.edits[node_key(node)].node)
+        proto.graph.initializer.extend(fold.initializers)
+        return
     made = [n for n in made if not (n.op_type == "Constant" and len(n.output) == 1 and n.output[0] in dead)]
     _replace(proto.graph.node, made)
     kept = [t for t in proto.graph.initializer if t.name not in dead]
@@ -272,11 +278,16 @@ def apply(proto: onnx.ModelProto, fold: Fold, taken: set[str] | None = None) -> 
 
 def _unread(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], freed: tuple[str, ...]) -> set[str]:
     """Those of the freed constants that nobody reads any more, and that stand in the main graph."""
-    shell = onnx.ModelProto()
-    shell.graph.node.extend(nodes)
-    read = {n for body, _ in walk.bodies(shell) for node in body.node for n in node.input}
-    read.update(o.name for body, _ in walk.bodies(shell) if isinstance(body, onnx.GraphProto) for o in body.output)
-    read.update(o.name for o in proto.graph.output)
+    if not freed:
+        return set()
+    read = {o.name for o in proto.graph.output}
+    waiting = [list(nodes)]
+    while waiting:
+        for node in waiting.pop():
+            read.update(node.input)
+            for body in walk.subgraphs(node) if node.attribute else ():
+                read.update(o.name for o in body.output)
+                waiting.append(list(body.node))
     for note in proto.graph.quantization_annotation:
         read.update((note.tensor_name, *(p.value for p in note.quant_parameter_tensor_names)))
     for info in proto.training_info:
