@@ -17,9 +17,11 @@ import numpy as np
 import onnx
 from sklearn.ensemble import (
     ExtraTreesRegressor,
+    GradientBoostingClassifier,
     GradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -32,9 +34,11 @@ ROWS, CHUNK, WIDTH = 1_000_000, 100_000, FEATURES
 SCALERS: dict[str, Callable[[], Any]] = {"standard": StandardScaler, "minmax, clip": lambda: MinMaxScaler(clip=True)}
 PIPELINES: dict[str, Callable[[], Any]] = {
     "RandomForestClassifier": lambda: RandomForestClassifier(50, max_depth=10, random_state=0),
+    "RandomForestRegressor": lambda: RandomForestRegressor(50, max_depth=10, random_state=0),
+    "GradientBoostingClassifier": lambda: GradientBoostingClassifier(random_state=0),
     "ExtraTreesRegressor": lambda: ExtraTreesRegressor(50, max_depth=10, random_state=0),
     "GradientBoostingRegressor": lambda: GradientBoostingRegressor(random_state=0),
-    "IsolationForest": lambda: IsolationForest(50, random_state=0),
+    "IsolationForest": lambda: IsolationForest(n_estimators=50, random_state=0),
 }
 
 
