@@ -65,7 +65,7 @@ def folded(model: ModelFile, placements: list[Placement], options: Options) -> l
     made = []
     for p in placements:
         fold = _fold(model, scratch, p)
-        if fold.form != "nodes":
+        if fold.form != "nodes" and p is not placements[-1]:
             folding.apply(scratch, fold)
         left = [a for a in fold.absorptions if a.taken != "all"]
         if options.form == "fold" and left:

@@ -22,6 +22,7 @@ ORDER = [
     {"statistics", "precision", "samples"},
     {"sources"},
     {"wire", "pieces", "external", "walk"},
+    {"runs"},
     {"lazy"},
     {"rendering"},
     {"modelfile"},

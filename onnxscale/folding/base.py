@@ -126,7 +126,7 @@ class Site:
     attributes: Mapping[str, Any]
     follower: tuple[onnx.NodeProto, int] | None
     opset: int
-    load: Callable[[onnx.TensorProto], Array]
+    load: Callable[[Any], Array]
 
     def operand(self, position: int) -> Array | Refusal | None:
         """The values of an input; None where the node has none there."""

@@ -65,7 +65,7 @@ class Judge:
     tolerance: float | None
     span: tuple[Array, Array] | None
     shape: tuple[int, ...]
-    load: Callable[[onnx.TensorProto], Array]
+    load: Callable[[Any], Array]
 
     def verdict(self, trail: Trail, leaf: Leaf) -> Verdict:
         """What the leaf takes."""

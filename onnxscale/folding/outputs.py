@@ -33,7 +33,7 @@ class Back:
 
     proto: onnx.ModelProto
     known: Known
-    load: Callable[[onnx.TensorProto], Array]
+    load: Callable[[Any], Array]
     axis: int
     rank: int | None
 
