@@ -18,8 +18,10 @@ from onnxscale.errors import ModelError
 from onnxscale.wire import FIXED32, LENGTH, VARINT, Buffer, Field, fields, varint
 
 Array = npt.NDArray[Any]
-BLOCK = 1 << 20
+BLOCK, REACH = 1 << 20, 1 << 15
+SHORT = 200  # bytes that are as quickly read with others
 _MOST = 10  # bytes of a varint
+_FIELD = 130  # bytes of the longest field of a run: what may be left of a block
 
 
 def grouped(data: Buffer, start: int, end: int, numbers: frozenset[int]) -> Iterator[Field]:
@@ -40,20 +42,38 @@ def _end(data: Buffer, field: Field, end: int) -> int:
     tag, at = field.number << 3 | field.wire, field.start
     whole = {VARINT: _varints, FIXED32: _fixed, LENGTH: _strings}.get(field.wire)
     while whole is not None and at < end:
-        block = np.frombuffer(data[at : min(end, at + BLOCK)], np.uint8)
-        starts, stops = whole(block, tag)
-        good = (block[starts] == tag) & (starts == np.append(0, stops[:-1])[: starts.size])
-        count = starts.size if good.all() else int(good.argmin())
-        if count == 0:
-            break
-        at += int(stops[count - 1])
-        if count < starts.size:
+        stop = min(end, at + BLOCK)
+        block = np.frombuffer(data[at:stop], np.uint8)
+        count = whole(block, tag)
+        at += count
+        if count == 0 or (stop - at > _FIELD):
             break
     return max(at, field.end)
 
 
-def _varints(block: Array, tag: int) -> tuple[Array, Array]:
-    """Starts and ends of what may be fields: a tag of one byte, a varint. A byte below 128 is the last of either."""
+def _uniform(block: Array, tag: int, at: int) -> int:
+    """How many bytes from `at` are fields of a varint as long as that of the first one, within a short reach."""
+    window = block[at : at + REACH]
+    if window.size < 2 or window[0] != tag:
+        return 0
+    size = 1 + int((window[1 : 1 + _MOST] < 0x80).argmax()) + 1
+    cells = window[: window.size // size * size].reshape(-1, size)
+    good = (cells[:, 0] == tag) & (cells[:, -1] < 0x80)
+    for place in range(1, size - 1):
+        good &= cells[:, place] >= 0x80
+    return size * (len(good) if good.all() else int(good.argmin()))
+
+
+def _varints(block: Array, tag: int) -> int:
+    """How many bytes of the block are whole fields: a tag of one byte, a varint."""
+    at = 0
+    while (count := _uniform(block, tag, at)) > SHORT:
+        at += count
+    return at + _chained(*_split(block[at:]), block[at:], tag)
+
+
+def _split(block: Array) -> tuple[Array, Array]:
+    """Starts and ends of tags and varints that take turns: a byte below 128 is the last of either."""
     last = np.flatnonzero(block < 0x80)
     starts, ends = last[: last.size & ~1 : 2], last[1::2]
     short = ends - starts <= _MOST
@@ -61,13 +81,17 @@ def _varints(block: Array, tag: int) -> tuple[Array, Array]:
     return starts[:count], ends[:count] + 1
 
 
-def _fixed(block: Array, tag: int) -> tuple[Array, Array]:
-    starts = np.arange(0, block.size - 4, 5)
-    return starts, starts + 5
+def _fixed(block: Array, tag: int) -> int:
+    good = block[: block.size // 5 * 5 : 5] == tag
+    return 5 * (good.size if good.all() else int(good.argmin()))
 
 
-def _strings(block: Array, tag: int) -> tuple[Array, Array]:
-    """Of strings below 128 bytes. One that holds the tag's byte ends the run: a caller reads on from there."""
+def _strings(block: Array, tag: int) -> int:
+    return _chained(*_places(block, tag), block, tag)
+
+
+def _places(block: Array, tag: int) -> tuple[Array, Array]:
+    """Starts and ends of strings below 128 bytes. One that holds the tag's byte ends the run: a caller reads on there."""
     starts = np.flatnonzero(block[:-1] == tag)
     long = block[starts + 1]
     ends = starts + 2 + long
@@ -76,14 +100,24 @@ def _strings(block: Array, tag: int) -> tuple[Array, Array]:
     return starts[:count], ends[:count]
 
 
+def _chained(starts: Array, ends: Array, block: Array, tag: int) -> int:
+    """Where the first of the fields that do not follow one another ends."""
+    if not starts.size:
+        return 0
+    good = block[starts] == tag
+    good &= np.append(0, ends[:-1]) == starts
+    count = starts.size if good.all() else int(good.argmin())
+    return int(ends[count - 1]) if count else 0
+
+
 def floats(run: bytes) -> Array:
     """The numbers of a run of floats, or of a packed field of them, float32."""
     if run[:1] and run[0] & 7 == FIXED32:
-        return np.frombuffer(run, [("tag", "u1"), ("value", "<f4")])["value"].copy()
+        return np.array(np.frombuffer(run, [("tag", "u1"), ("value", "<f4")])["value"])
     packed = _packed(run)
     if len(packed) % 4:
         raise ModelError(f"a packed list of floats has {len(packed):,} bytes, which is no multiple of 4")
-    return np.frombuffer(packed, "<f4").copy()
+    return np.array(np.frombuffer(packed, "<f4"))
 
 
 def ints(run: bytes) -> Array:
@@ -93,6 +127,11 @@ def ints(run: bytes) -> Array:
     parts, at = [], 0
     while at < body.size:
         block = body[at : at + BLOCK]
+        alike = _uniform(block, run[0], 0) if tagged and block.size > 1 and block[1] < 0x80 else 0
+        if alike > SHORT:
+            parts.append(block[1:alike:2].astype(np.int64))
+            at += alike
+            continue
         last = np.flatnonzero(block < 0x80)
         last = last[: last.size & ~1] if tagged else last
         if not last.size:
@@ -126,7 +165,7 @@ def words(run: bytes, known: Sequence[bytes]) -> Array | None:
     table, column = _telling(known)
     while at < len(run):
         block = np.frombuffer(run, np.uint8, min(BLOCK, len(run) - at), at)
-        starts, ends = _strings(block, run[0])
+        starts, ends = _places(block, run[0])
         long = block[starts + 1]
         parts.append(table[long, block[starts + 2 + column[long]]])
         at += int(ends[-1])

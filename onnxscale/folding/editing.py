@@ -272,6 +272,8 @@ def apply(proto: onnx.ModelProto, fold: Fold, taken: set[str] | None = None) -> 
 
 def _unread(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], freed: tuple[str, ...]) -> set[str]:
     """Those of the freed constants that nobody reads any more, and that stand in the main graph."""
+    if not freed:
+        return set()
     shell = onnx.ModelProto()
     shell.graph.node.extend(nodes)
     read = {n for body, _ in walk.bodies(shell) for node in body.node for n in node.input}
@@ -287,6 +289,13 @@ def _unread(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], freed: tupl
 
 def _replace(repeated: Any, items: list[Any]) -> None:
     """Put items, some of which may be its own, into a repeated field."""
+    if len(items) == len(repeated):  # one copy of what is new, which may be a large tree ensemble
+        own = list(repeated)
+        pairs = [(i, item) for i, (item, old) in enumerate(zip(items, own, strict=True)) if item is not old]
+        if not {id(item) for _, item in pairs} & {id(old) for old in own}:
+            for i, item in pairs:
+                repeated[i].CopyFrom(item)
+            return
     kind = type(items[0]) if items else None
     copies = [] if kind is None else [_copied(item) for item in items]
     del repeated[:]

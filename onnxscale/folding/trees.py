@@ -18,9 +18,7 @@ rescale_leaves: scale * (sum or mean of leaves + base) + shift = sum or mean of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -29,13 +27,12 @@ from onnx.numpy_helper import from_array, to_array
 
 from onnxscale import runs
 from onnxscale.folding import thresholds as th
-from onnxscale.folding.base import Refusal
+from onnxscale.folding.base import Load, Refusal
 from onnxscale.lazy import listed
 from onnxscale.step import Array
 from onnxscale.transform import Transform
 from onnxscale.wire import header
 
-Load = Callable[[Any], Array]  # the values of a tensor, or of a list that is a stub; see tensors.values
 Columns = dict[str, Array]
 MODES = (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GTE", b"BRANCH_GT", b"BRANCH_EQ", b"BRANCH_NEQ")
 LEAF = 255
@@ -273,7 +270,7 @@ def _all_vote(given: dict[str, AttributeProto], targets: int, load: Load) -> boo
     votes = np.stack([column(given[f"target_{part}"], load) for part in ("treeids", "nodeids", "ids")])
     modes = _modes(given.get("nodes_modes"), load)
     leaves = 0 if isinstance(modes, Refusal) else np.count_nonzero(modes == LEAF)
-    return np.unique(votes, axis=1).shape[1] == targets * leaves
+    return len(np.unique(votes, axis=1).T) == targets * leaves
 
 
 def rescale_leaves(
