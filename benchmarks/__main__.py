@@ -6,8 +6,9 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
+SHARED = ("__init__", "__main__", "measuring", "fitted", "gbdts", "peers", "synthetic")  # what the benchmarks stand on
 NAMES = sorted(
-    p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in ("__init__", "__main__", "measuring")
+    p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in SHARED
 )
 
 if __name__ == "__main__":

@@ -1,74 +1,52 @@
 """What the scaler inside the model costs at inference, side by side in one run on one thread.
 
-bare: the model on rows scaled beforehand. sklearn + model, numpy + model: how it is deployed today. whole pipeline: what
-skl2onnx makes of the Pipeline. Then the baked model in each precision. Answers are compared with scikit-learn's own.
+bare: the model on rows scaled beforehand. sklearn + model, numpy + model: how it is deployed today. sklearn's own pipeline:
+before any export. whole Pipeline: what skl2onnx makes of it. Then the baked model with nodes, in each precision, and folded
+(`--form auto`). Answers are compared with the training pipeline's own.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
-from sklearn.linear_model import LinearRegression
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import onnxscale
-from benchmarks import measuring
+from benchmarks import fitted, measuring
+from benchmarks.fitted import Array, Case
 
 BATCHES = (1, 64, 4096)
-FORMS = (("exact", "nodes"), ("split", "nodes"), ("single", "nodes"), ("exact", "auto"))
+BARE, TODAY, FOLDED = "bare (rows scaled beforehand)", "sklearn transform + model", "baked, folded"
+WAYS = {
+    "baked, exact": {"precision": "exact", "form": "nodes"},
+    "baked, split": {"precision": "split", "form": "nodes"},
+    "baked, single": {"precision": "single", "form": "nodes"},
+    FOLDED: {"precision": "exact", "form": "auto"},
+}
 
 
-def session(source: bytes) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def models() -> dict[str, tuple[Any, Any, np.ndarray]]:
-    """Name -> estimator, target, rows, on real data."""
-    cancer, diabetes = load_breast_cancer(), load_diabetes(scaled=False)
-    return {
-        "linear": (LinearRegression(), diabetes.target, diabetes.data),
-        "MLP": (MLPClassifier((64, 64), max_iter=300, random_state=0), cancer.target, cancer.data),
-        "random forest": (RandomForestClassifier(100, max_depth=8, random_state=0), cancer.target, cancer.data),
-        "gradient boosting": (GradientBoostingRegressor(random_state=0), diabetes.target, diabetes.data),
+def ways(case: Case) -> dict[str, Callable[[Array], Any]]:
+    """Name -> answers to raw rows (of the first: to scaled ones)."""
+    plain = fitted.ready(case.bare)
+    mean, scale = case.scaler.mean_, case.scaler.scale_
+    made: dict[str, Callable[[Array], Any]] = {
+        BARE: plain,
+        TODAY: lambda x: plain(case.scaled(x)),
+        "numpy + model": lambda x: plain(((x - mean) / scale).astype(np.float32)),
     }
+    if case.framework is not None:
+        made["sklearn's own pipeline"] = case.framework
+    if case.whole is not None:
+        made["skl2onnx, whole Pipeline"] = fitted.ready(case.whole)
+    for name, options in WAYS.items():
+        made[name] = fitted.ready(onnxscale.bake(case.bare, case.scaler, axis=case.axis, **options).to_bytes())
+    return made
 
 
-def converted(estimator: Any, width: int) -> bytes:
-    options = (
-        {id(estimator): {"zipmap": False}}
-        if hasattr(estimator, "predict_proba") and not hasattr(estimator, "steps")
-        else None
-    )
-    if hasattr(estimator, "steps") and hasattr(estimator, "predict_proba"):
-        options = {id(estimator): {"zipmap": False}}
-    shape = [("x", FloatTensorType([None, width]))]
-    return bytes(
-        convert_sklearn(
-            estimator, initial_types=shape, options=options, target_opset={"": 17, "ai.onnx.ml": 3}
-        ).SerializeToString()
-    )
-
-
-def ready(model: bytes) -> Callable[[np.ndarray], Any]:
-    live = session(model)
-    name, last = live.get_inputs()[0].name, [live.get_outputs()[-1].name]
-    return lambda x: live.run(last, {name: x})[0]
-
-
-def off(answers: Any, expected: np.ndarray) -> int:
+def off(answers: Any, expected: Array) -> int:
+    """Rows that differ by more than 1e-4 of the largest answer."""
     difference = np.abs(np.asarray(answers).reshape(expected.shape) - expected)
     return int((difference.reshape(len(expected), -1).max(1) > 1e-4 * np.abs(expected).max()).sum())
 
@@ -76,66 +54,36 @@ def off(answers: Any, expected: np.ndarray) -> int:
 def main(seconds: float, out: Path | None) -> None:
     print(__doc__)
     figures: list[dict[str, Any]] = []
-    for name, (estimator, target, data) in models().items():
-        raw = data.astype(np.float32)
-        pipeline = make_pipeline(StandardScaler(), estimator).fit(raw.astype(np.float64), target)
-        scaler = pipeline[0]
-        bare = converted(estimator, raw.shape[1])
-        runs: dict[str, Callable[[np.ndarray], Any]] = {"bare (rows scaled beforehand)": ready(bare)}
-        plain = runs["bare (rows scaled beforehand)"]
-        mean, scale = scaler.mean_, scaler.scale_
-        runs["sklearn transform + model"] = lambda x, m=plain, s=scaler: m(
-            s.transform(x.astype(np.float64)).astype(np.float32)
-        )
-        runs["numpy + model"] = lambda x, m=plain, a=mean, b=scale: m(((x - a) / b).astype(np.float32))
-        runs["skl2onnx, whole Pipeline"] = ready(converted(pipeline, raw.shape[1]))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            path.write_bytes(bare)
-            for precision, form in FORMS:
-                baked = onnxscale.bake(path, scaler, precision=precision, form=form)
-                runs[f"baked, {precision}, {form}"] = ready(baked.to_bytes())
-        figures += _measured(name, runs, raw, pipeline, seconds)
+    for case in fitted.cases():
+        figures += _measured(case, ways(case), seconds)
     _print(figures)
     measuring.write("inference", {"threads": 1, "rows": figures}, out)
 
 
-def _measured(
-    name: str, runs: dict[str, Callable[[np.ndarray], Any]], raw: np.ndarray, pipeline: Any, seconds: float
-) -> list[dict[str, Any]]:
-    many = raw[np.random.default_rng(0).integers(0, len(raw), 4096)]
-    wide = many.astype(np.float64)
-    expected = pipeline.predict_proba(wide) if hasattr(pipeline, "predict_proba") else pipeline.predict(wide)
-    scaled = pipeline[0].transform(wide).astype(np.float32)
-    first = next(iter(runs))
-    wrong = {k: off(run(scaled if k == first else many), expected) for k, run in runs.items()}
+def _measured(case: Case, runs: dict[str, Callable[[Array], Any]], seconds: float) -> list[dict[str, Any]]:
+    scaled = case.scaled(case.raw)
+    expected = np.asarray(case.framework(case.raw) if case.framework else runs[BARE](scaled))
+    wrong = {k: off(run(scaled if k == BARE else case.raw), expected) for k, run in runs.items()}
     rows = []
     for batch in BATCHES:
-        x, z = many[:batch], scaled[:batch]
-        times = measuring.interleaved(
-            {k: (lambda r=run, v=z if k == first else x: r(v)) for k, run in runs.items()}, seconds
-        )
+        x, z = case.raw[:batch], scaled[:batch]
+        now = {k: (lambda r=run, v=z if k == BARE else x: r(v)) for k, run in runs.items()}
+        times = measuring.medians(measuring.interleaved(now, seconds))
         rows += [
             {
-                "model": name,
-                "way": k,
-                "batch": batch,
-                "microseconds": t,
-                "ratio": t / times[first],
-                "rows_off": wrong[k],
+                "model": case.name, "way": k, "batch": batch, "microseconds": t, "ratio": t / times[BARE],
+                "today": times[TODAY] / t, "rows_off": wrong[k],
             }
             for k, t in times.items()
-        ]
+        ]  # fmt: skip
     return rows
 
 
 def _print(figures: list[dict[str, Any]]) -> None:
-    ways = list(dict.fromkeys((f["model"], f["way"]) for f in figures))
     lines = []
-    for model, way in ways:
+    for model, way in dict.fromkeys((f["model"], f["way"]) for f in figures):
         mine = {f["batch"]: f for f in figures if (f["model"], f["way"]) == (model, way)}
         cells = [f"{mine[b]['microseconds']:.1f} ({mine[b]['ratio']:.2f})" for b in BATCHES]
-        lines.append([model, way, *cells, mine[1]["rows_off"]])
-    print(measuring.table(["model", "way", *(f"batch {b}: us (ratio)" for b in BATCHES), "rows off of 4096"], lines))
-    here = measuring.machine()
-    print(f"\n{here['cpu']}, {here['cores']} cores, Python {here['python']}, {here['versions']}")
+        lines.append([model, way, *cells, f"{mine[1]['today']:.1f}", mine[1]["rows_off"]])
+    titles = ["model", "way", *(f"batch {b}: us (ratio to bare)" for b in BATCHES)]
+    print(measuring.table([*titles, f"batch 1: times faster than {TODAY}", f"rows off of {fitted.ROWS}"], lines))
