@@ -18,7 +18,7 @@ class Copy(NamedTuple):
     length: int
 
 
-LARGEST, QUICK = 1 << 31, 1 << 20
+LARGEST = 1 << 31
 Piece = Copy | bytes
 Pieces = list[Piece]
 
@@ -77,7 +77,7 @@ def literal(pieces: Iterable[Piece]) -> int:
 
 
 def _text(data: bytes) -> str | dict[str, str]:
-    packed = zlib.compress(data, 9 if len(data) < QUICK else 1) if len(data) > 512 else data
+    packed = zlib.compress(data, 6) if len(data) > 512 else data
     if len(packed) < 0.9 * len(data):
         return {"zlib": base64.b64encode(packed).decode()}
     return base64.b64encode(data).decode()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from onnxscale import graph, walk
+from onnxscale import graph, tensors, walk
 from onnxscale.feeding import Feed
 from onnxscale.folding.base import Refusal
 from onnxscale.modelfile import ModelFile
@@ -54,22 +55,24 @@ def thresholds(original: ModelFile, placements: Sequence[Placement]) -> dict[str
         inverse = p.transform.inverse()
         if p.role != "input" or inverse is None or not p.transform.elementwise:
             continue
+        inverse_rank = len(p.transform.shape)
         for reader in graph.readers(original.skeleton.graph, p.spec.name):
             if reader.node.op_type not in TREES:
                 continue
             from onnxscale.folding import trees
 
-            decided = trees.thresholds_of(reader.node)
+            decided = trees.thresholds_of(reader.node, partial(tensors.values, original))
             if isinstance(decided, Refusal):
                 continue
             features, values = decided
             width = p.transform.shape[-1] if p.transform.shape else 0
-            for feature, value in zip(features.tolist(), values.tolist(), strict=True):
-                if not width or feature < width:
-                    raw = inverse(np.full(p.transform.shape, value))
-                    found.setdefault(p.spec.name, []).append(
-                        (feature if width else 0, float(raw.flat[feature if width else 0]))
-                    )
+            features = features if width else np.zeros_like(features)
+            places = np.flatnonzero(features < max(width, 1))
+            for start in range(0, places.size, 1 << 12):
+                rows = places[start : start + (1 << 12)]
+                each = np.broadcast_to(values[rows].reshape(-1, *(1,) * inverse_rank), (rows.size, *p.transform.shape))
+                raw = inverse(each).reshape(rows.size, -1)[np.arange(rows.size), features[rows]]
+                found.setdefault(p.spec.name, []).extend(zip(features[rows].tolist(), raw.tolist(), strict=True))
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import Message
 
-from onnxscale.lazy import MARK, Descriptor, carriers, payload
+from onnxscale.lazy import MARK, Descriptor, carriers, listed, payload
 from onnxscale.pieces import Copy, Pieces, joined, size
 from onnxscale.wire import LENGTH, Buffer, Field, fields, header
 
@@ -176,6 +176,14 @@ def _filled(data: bytes, start: int, end: int, message: Descriptor) -> Iterator[
         yield tensor.SerializeToString(deterministic=True)
         yield place
         return
+    if message.name == "AttributeProto":
+        attribute = onnx.AttributeProto.FromString(data[start:end])
+        place = listed(attribute)
+        if place is not None:
+            attribute.ClearField("doc_string")
+            yield attribute.SerializeToString(deterministic=True)
+            yield place
+            return
     inside = carriers(message)
     for field in fields(data, start, end):
         inner = inside.get(field.number) if field.wire == LENGTH else None

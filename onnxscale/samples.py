@@ -105,13 +105,14 @@ def _beside(r: Range, rng: np.random.Generator, thresholds: Sequence[tuple[int, 
     rows = []
     for feature, value in chosen:
         near = np.float32(value)
-        for _ in range(2):
-            near = np.nextafter(near, np.float32(-np.inf))
-        for _ in range(5):
-            row = r.center + r.width * rng.standard_normal(r.center.shape)
-            row.flat[feature] = near
-            rows.append(row)
-            near = np.nextafter(near, np.float32(np.inf))
+        with np.errstate(over="ignore"):  # beside the largest float lies infinity
+            for _ in range(2):
+                near = np.nextafter(near, np.float32(-np.inf))
+            for _ in range(5):
+                row = r.center + r.width * rng.standard_normal(r.center.shape)
+                row.flat[feature] = near
+                rows.append(row)
+                near = np.nextafter(near, np.float32(np.inf))
     return np.stack(rows)
 
 

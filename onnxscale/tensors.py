@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from onnxscale import external, lazy
+from onnxscale import external, lazy, runs
 from onnxscale.errors import ModelError
 from onnxscale.modelfile import ModelFile
 from onnxscale.wire import fields
@@ -20,13 +20,27 @@ Array = npt.NDArray[Any]
 MOST = 1 << 31  # no tensor that a fold or a recognition reads is larger
 
 
-def values(model: ModelFile, tensor: onnx.TensorProto) -> Array:
-    """The values of a tensor of this model, as numpy has them. Raises ModelError where they cannot be read."""
+def values(model: ModelFile, tensor: onnx.TensorProto | onnx.AttributeProto) -> Array:
+    """The values of a tensor of this model, as numpy has them. Raises ModelError where they cannot be read.
+
+    Of an attribute whose list is a stub too: floats, ints, or for strings the bytes of their run (runs.words).
+    """
+    if isinstance(tensor, onnx.AttributeProto):
+        return _list(model, tensor)
     raw = payload(model, tensor)
     if raw is None:
         return np.asarray(numpy_helper.to_array(tensor))
     inline = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
     return np.asarray(numpy_helper.to_array(inline))
+
+
+def _list(model: ModelFile, attribute: onnx.AttributeProto) -> Array:
+    place = lazy.listed(attribute)
+    if place is None:
+        raise ModelError(f"attribute {attribute.name!r} is no stub")
+    run = model.data[place.offset : place.offset + place.length]
+    kinds = {onnx.AttributeProto.FLOATS: runs.floats, onnx.AttributeProto.INTS: runs.ints}
+    return kinds[attribute.type](run) if attribute.type in kinds else np.frombuffer(run, np.uint8)
 
 
 def payload(model: ModelFile, tensor: onnx.TensorProto) -> bytes | None:

@@ -12,14 +12,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, Protocol, overload
 
-import numpy as np
-
 from onnxscale.errors import ModelError
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _SIZES = {FIXED64: 8, FIXED32: 4}
 WINDOW = 1 << 16
-RUN, LONGEST = 1 << 20, 64  # bytes of a block of short fields, and of the longest that counts as short
 
 
 class Buffer(Protocol):
@@ -116,89 +113,29 @@ def varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
     raise ModelError(f"byte {at}: the file is cut off inside a number")
 
 
-def field_at(data: Buffer, at: int, end: int) -> Field:
-    """The field that starts at a position of a message that ends at `end`. Raises ModelError where it is broken."""
-    tag, value = varint(data, at, end)
-    number, wire = tag >> 3, tag & 7
-    if wire == LENGTH:
-        length, value = varint(data, value, end)
-        stop = value + length
-    elif wire == VARINT:
-        _, stop = varint(data, value, end)
-    elif wire in _SIZES:
-        stop = value + _SIZES[wire]
-    else:
-        raise ModelError(f"byte {at}: wire type {wire} does not occur in ONNX; this is not a valid ONNX file")
-    if number == 0:
-        raise ModelError(f"byte {at}: field number 0; this is not a valid ONNX file")
-    if stop > end:
-        raise ModelError(
-            f"byte {at}: a field of {stop - value:,} bytes, but {end - value:,} are left: the file is cut off or damaged"
-        )
-    return Field(number, wire, at, value, stop)
-
-
 def fields(data: Buffer, start: int, end: int) -> Iterator[Field]:
     """The fields of the message that lies between two positions, in file order. Raises ModelError where it is broken."""
     at = start
     while at < end:
-        field = field_at(data, at, end)
-        yield field
-        at = field.end
-
-
-def run_end(data: Buffer, first: Field, end: int) -> int:
-    """Where the run of fields ends that `first` begins: fields of its number and wire type, one straight after the other.
-
-    ONNX writes the lists of an attribute so, a field for each number, and a forest has millions; they are passed in
-    blocks. A run may end early (at a field that is long or odd): what follows is then the next field.
-    """
-    tag = data[first.start]
-    at = first.end
-    if tag >= 0x80 or first.value - first.start > 2:
-        return at
-    while at < end:
-        block = data[at : min(end, at + RUN)]
-        taken = _PASSED[first.wire](block, tag)
-        at += taken
-        if taken == 0 or taken < len(block) - LONGEST:
-            break
-    return at
-
-
-def _fixed(block: bytes, tag: int, size: int) -> int:
-    count = len(block) // size
-    same = np.frombuffer(block, np.uint8, count * size).reshape(count, size)[:, 0] == tag
-    return size * (count if same.all() else int(np.argmin(same)))
-
-
-def _varints(block: bytes, tag: int) -> int:
-    """A tag and the last byte of each number are the bytes below 128, in turns."""
-    values = np.frombuffer(block, np.uint8)
-    low = np.flatnonzero(values < 0x80)
-    tags, ends = low[: len(low) // 2 * 2 : 2], low[1::2]
-    follows = np.concatenate([[0], ends[:-1] + 1])[: len(tags)] == tags
-    good = (values[tags] == tag) & follows & (ends - tags <= 10)
-    count = len(good) if good.all() else int(np.argmin(good))
-    return int(ends[count - 1]) + 1 if count else 0
-
-
-def _texts(block: bytes, tag: int) -> int:
-    at, length = 0, len(block)
-    while at + 1 < length and block[at] == tag:
-        size = block[at + 1]
-        if size >= LONGEST - 2 or at + 2 + size > length:
-            break
-        at += 2 + size
-    return at
-
-
-_PASSED: dict[int, Callable[[bytes, int], int]] = {
-    FIXED32: partial(_fixed, size=5),
-    FIXED64: partial(_fixed, size=9),
-    VARINT: _varints,
-    LENGTH: _texts,
-}
+        tag, value = varint(data, at, end)
+        number, wire = tag >> 3, tag & 7
+        if wire == LENGTH:
+            length, value = varint(data, value, end)
+            stop = value + length
+        elif wire == VARINT:
+            _, stop = varint(data, value, end)
+        elif wire in _SIZES:
+            stop = value + _SIZES[wire]
+        else:
+            raise ModelError(f"byte {at}: wire type {wire} does not occur in ONNX; this is not a valid ONNX file")
+        if number == 0:
+            raise ModelError(f"byte {at}: field number 0; this is not a valid ONNX file")
+        if stop > end:
+            raise ModelError(
+                f"byte {at}: a field of {stop - value:,} bytes, but {end - value:,} are left: the file is cut off or damaged"
+            )
+        yield Field(number, wire, at, value, stop)
+        at = stop
 
 
 def encode_varint(number: int) -> bytes:

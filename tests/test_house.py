@@ -23,6 +23,7 @@ ORDER = [
     {"wire", "pieces", "external", "walk"},
     {"remote", "linting"},
     {"sources"},
+    {"runs"},
     {"lazy"},
     {"rendering"},
     {"modelfile"},

@@ -106,6 +106,8 @@ class Error:
 
 EXACT = Error(0.0, 0.0, 0.0)
 Look = Callable[[str], Array | Refusal]
+Load = Callable[[Any], Array]
+"""The values of a tensor, or of an attribute's list that is a stub: see tensors.values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ class Site:
     attributes: Mapping[str, Any]
     follower: tuple[onnx.NodeProto, int] | None
     opset: int
-    load: Callable[[onnx.TensorProto], Array]
+    load: Load
 
     def operand(self, position: int) -> Array | Refusal | None:
         """The values of an input; None where the node has none there."""

@@ -7,7 +7,7 @@ at most two roundings, for if x - hi is not exact (Sterbenz), it is larger than 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import onnx
 
 from onnxscale import graph
 from onnxscale.folding import bound, composing
-from onnxscale.folding.base import Absorber, Carried, Change, Error, Reach, Refusal, Site
+from onnxscale.folding.base import Absorber, Carried, Change, Error, Load, Reach, Refusal, Site
 from onnxscale.folding.lookups import Known, attributes, kind
 from onnxscale.folding.walk import Leaf, Trail
 from onnxscale.precision import UNIT
@@ -67,7 +67,7 @@ class Judge:
     tolerance: float | None
     span: tuple[Array, Array] | None
     shape: tuple[int, ...]
-    load: Callable[[onnx.TensorProto], Array]
+    load: Load
 
     def verdict(self, trail: Trail, leaf: Leaf) -> Verdict:
         """What the leaf takes."""

@@ -9,7 +9,6 @@ Sources: as in dense.py, conv.py, classical.py, trees.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ import onnx
 
 from onnxscale import graph
 from onnxscale.folding import classical, linear, trees
-from onnxscale.folding.base import Change, Error, Refusal
+from onnxscale.folding.base import Change, Error, Load, Refusal
 from onnxscale.folding.lookups import Known, attributes, kind
 from onnxscale.precision import UNIT
 from onnxscale.step import Array
@@ -33,7 +32,7 @@ class Back:
 
     proto: onnx.ModelProto
     known: Known
-    load: Callable[[onnx.TensorProto], Array]
+    load: Load
     axis: int
     rank: int | None
 

@@ -69,11 +69,11 @@ def raw(splits: Splits, transform: Transform) -> Splits | Refusal:
     known = _domains(transform, np.unique(feature), splits.value.dtype)
     if isinstance(known, Refusal):
         return known
-    order = _order(feature, splits.value)
     mode, value, track, upper = (a.copy() for a in (splits.mode, splits.value, splits.track, splits.value))
     step = BLOCK if _gathers(transform) else max(1, BLOCK * 32 // size)
-    for start in range(0, order.size, step):
-        rows = order[start : start + step]
+    for start in range(0, feature.size, step):
+        part = slice(start, start + step)
+        rows = start + _order(feature[part], splits.value[part])
         made = _block(transform, known, feature[rows], mode[rows], value[rows], track[rows])
         if isinstance(made, Refusal):
             return made

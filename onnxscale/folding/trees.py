@@ -18,7 +18,6 @@ rescale_leaves: scale * (sum or mean of leaves + base) + shift = sum or mean of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,17 +25,19 @@ import onnx
 from onnx import AttributeProto
 from onnx.numpy_helper import from_array, to_array
 
+from onnxscale import runs
 from onnxscale.folding import thresholds as th
-from onnxscale.folding.base import Refusal
+from onnxscale.folding.base import Load, Refusal
+from onnxscale.lazy import listed
 from onnxscale.step import Array
 from onnxscale.transform import Transform
 from onnxscale.wire import header
 
-Load = Callable[[onnx.TensorProto], Array]  # the values of a tensor; a caller with a lazily opened file passes its own
 Columns = dict[str, Array]
 MODES = (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GTE", b"BRANCH_GT", b"BRANCH_EQ", b"BRANCH_NEQ")
 LEAF = 255
 _CODES = {**{name: code for code, name in enumerate(MODES)}, b"LEAF": LEAF}
+_BY_WORD = np.array([*_CODES.values()], dtype=np.uint8)
 _NAMES = np.array([*MODES, *[b""] * (LEAF - len(MODES)), b"LEAF"], dtype=object)
 _TRACKS, _TRUE, _FALSE = "nodes_missing_value_tracks_true", "nodes_truenodeids", "nodes_falsenodeids"
 _TRUE_LEAF, _FALSE_LEAF = "nodes_trueleafs", "nodes_falseleafs"
@@ -119,6 +120,8 @@ def column(attribute: AttributeProto | None, load: Load = to_array) -> Array:
         return np.zeros(0, dtype=np.int64)
     if attribute.type == AttributeProto.TENSOR:
         return np.asarray(load(attribute.t)).ravel()
+    if listed(attribute) is not None:
+        return load(attribute)
     if attribute.type == AttributeProto.FLOATS:
         return np.array(attribute.floats, dtype=np.float32)
     return np.array(attribute.ints, dtype=np.int64)
@@ -128,23 +131,35 @@ def _read(node: onnx.NodeProto, load: Load) -> _Nodes | Refusal:
     attributes = {a.name: a for a in node.attribute}
     if node.op_type not in OPERATORS or any(a.ref_attr_name for a in node.attribute):
         return Refusal(f"{node.op_type} is not a tree ensemble, or has attributes that a function leaves open")
-    feature = column(attributes.get("nodes_featureids"))
+    feature = column(attributes.get("nodes_featureids"), load)
     if node.op_type == "TreeEnsemble":
         values, mode = "nodes_splits", column(attributes.get("nodes_modes"), load).astype(np.uint8)
         if (mode > th.MEMBER).any():
             return Refusal(f"unknown mode of a tree node: {int(mode.max())}")
     else:
         values = "nodes_values_as_tensor" if "nodes_values_as_tensor" in attributes else "nodes_values"
-        names = attributes["nodes_modes"].strings if "nodes_modes" in attributes else ()
-        try:
-            mode = np.fromiter(map(_CODES.__getitem__, names), np.uint8, len(names))
-        except KeyError as error:
-            return Refusal(f"unknown mode of a tree node: {error}")
-    value, track = column(attributes.get(values), load), column(attributes.get(_TRACKS)) == 1
+        found = _modes(attributes.get("nodes_modes"), load)
+        if isinstance(found, Refusal):
+            return found
+        mode = found
+    value, track = column(attributes.get(values), load), column(attributes.get(_TRACKS), load) == 1
     track = np.append(track, np.zeros(max(0, len(feature) - len(track)), dtype=np.bool_))
     if not len(feature) == len(mode) == len(value) == len(track):
         return Refusal(f"nodes_featureids has {len(feature)} values, nodes_modes {len(mode)}, {values} {len(value)}")
     return _Nodes(attributes, values, feature, mode, value, track, load)
+
+
+def _modes(attribute: AttributeProto | None, load: Load) -> Array | Refusal:
+    """The codes of nodes_modes in words."""
+    if attribute is None:
+        return np.zeros(0, dtype=np.uint8)
+    if listed(attribute) is not None:
+        codes = runs.words(load(attribute).tobytes(), tuple(_CODES))
+        return Refusal("unknown mode of a tree node") if codes is None else _BY_WORD[codes]
+    try:
+        return np.fromiter(map(_CODES.__getitem__, attribute.strings), np.uint8, len(attribute.strings))
+    except KeyError as error:
+        return Refusal(f"unknown mode of a tree node: {error}")
 
 
 def _bare(nodes: _Nodes) -> Array:
@@ -189,7 +204,8 @@ def _double(node: onnx.NodeProto, nodes: _Nodes, columns: Columns, rows: Array, 
     WITHIN [a, b]:  x < a ? F : (x <= b ? T : F)      OUTSIDE:  x < a ? T : (x > b ? T : F)
     NaN answers no to the first question, so the second one's track decides.
     """
-    every = {name: nodes.column(name) for name in nodes.attributes if name.startswith("nodes_")} | columns
+    others = [name for name in nodes.attributes if name.startswith("nodes_") and name not in columns]
+    every = {name: nodes.column(name) for name in others} | columns
     every = {name: values.copy() for name, values in every.items() if len(values)}
     total, five = len(nodes.mode), node.op_type == "TreeEnsemble"
     within = every["nodes_modes"][rows] == th.WITHIN
@@ -230,6 +246,8 @@ def _with(node: onnx.NodeProto, columns: Columns, same: Columns) -> onnx.NodePro
             continue
         kind = AttributeProto.FLOATS if values.dtype.kind == "f" else AttributeProto.INTS
         old = made[name] if name in made else new.attribute.add(name=name, type=kind)
+        if listed(old) is not None:
+            old.ClearField("doc_string")
         if old.type == AttributeProto.TENSOR:
             old.t.CopyFrom(from_array(values, old.t.name or name))
         elif old.type == AttributeProto.STRINGS:
@@ -247,10 +265,12 @@ def _with(node: onnx.NodeProto, columns: Columns, same: Columns) -> onnx.NodePro
     return new
 
 
-def _all_vote(given: dict[str, AttributeProto], targets: int) -> bool:
+def _all_vote(given: dict[str, AttributeProto], targets: int, load: Load) -> bool:
     """Whether no row leaves a target without a vote: onnxruntime answers 0 for it, without its base value."""
-    votes = (given[f"target_{part}"].ints for part in ("treeids", "nodeids", "ids"))
-    return len(set(zip(*votes, strict=True))) == targets * list(given["nodes_modes"].strings).count(b"LEAF")
+    votes = np.stack([column(given[f"target_{part}"], load) for part in ("treeids", "nodeids", "ids")])
+    modes = _modes(given.get("nodes_modes"), load)
+    leaves = 0 if isinstance(modes, Refusal) else np.count_nonzero(modes == LEAF)
+    return len(np.unique(votes, axis=1).T) == targets * leaves
 
 
 def rescale_leaves(
@@ -273,16 +293,17 @@ def rescale_leaves(
         return Refusal(f"post_transform {after} comes between the leaves and the scaler")
     old, target, targets = (
         column(given[name], load),
-        column(given[ids]),
+        column(given[ids], load),
         max(1, given.get("n_targets", AttributeProto()).i),
     )
     base = column(given[based], load) if based in given else np.zeros(targets)
     scale, shift = (np.broadcast_to(np.asarray(v, dtype=np.float64), (targets,)) for v in (scale, shift))
     if aggregate in ("MIN", "MAX") and (scale < 0).any():
         return Refusal(f"a negative scale turns {aggregate} into its opposite")
-    if base.size != targets or (targets > 1 and shift.any() and (five or not _all_vote(given, targets))):
+    if base.size != targets or (targets > 1 and shift.any() and (five or not _all_vote(given, targets, load))):
         return Refusal(f"a shift of {targets} targets needs as many base values, and leaves that vote for all of them")
-    trees = len(column(given["tree_roots"])) if five else len(np.unique(column(given["nodes_treeids"])))
+    roots = column(given["tree_roots" if five else "nodes_treeids"], load)
+    trees = len(roots if five else np.unique(roots))
     count = trees if aggregate == "SUM" else 1
     weights, bases = old.astype(np.float64) * scale[target], base.astype(np.float64) * scale + shift
     if five:  # it has no base values: every tree votes once, so each leaf takes its part of the shift
