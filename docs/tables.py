@@ -7,9 +7,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from onnxscale import scalers, sources, writers
+from onnxscale import scalers, sources
 from onnxscale.folding import AFFINE, MONOTONE
 from onnxscale.sources.dialects import DIALECTS
+from onnxscale.targets import TARGETS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -53,7 +54,7 @@ def absorbers() -> str:
 
 def targets() -> str:
     rows = [(f"`{w.format}`", _first(w.write.__doc__ if w.format in ("openvino", "deepstream", "rknn", "tflite")
-            else import_module(w.write.__module__).__doc__)) for w in writers.WRITERS]  # fmt: skip
+            else import_module(w.write.__module__).__doc__)) for w in TARGETS]  # fmt: skip
     return _table(("--to", "what is written"), rows)
 
 

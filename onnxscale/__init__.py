@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from onnxscale.sources import read
     from onnxscale.statistics import Fitted, Reading, Source, Statistics
     from onnxscale.step import Step
+    from onnxscale.targets import convert
     from onnxscale.transform import Transform
-    from onnxscale.writers import convert
 
 _HOME = {
     # the main job
@@ -36,7 +36,7 @@ _HOME = {
     "Comparison": "comparing",
     # statistics and scalers
     "read": "sources",
-    "convert": "writers",
+    "convert": "targets",
     **dict.fromkeys(("Fitted", "Reading", "Source", "Statistics"), "statistics"),
     **dict.fromkeys(("Scaler", "make"), "scalers"),
     "Step": "step",

@@ -28,7 +28,7 @@ ORDER = [
     {"rendering"},
     {"modelfile"},
     {"tensors", "saving"},
-    {"writers"},
+    {"targets"},
     {"preflight", "graph"},
     {"recognition", "placing"},
     {"folding"},

@@ -37,19 +37,19 @@ def convert(
 
       onnxscale convert preprocessor_config.json - --to openvino
     """
-    from onnxscale import writers
+    from onnxscale import targets
     from onnxscale.reporting.clean import clean
     from onnxscale.statistics import Reading
 
     reading = Reading(dialect, kind, zero_std, accept_defaults, strict)
-    chosen, data, found = writers.content(source, out, to, reading)
+    chosen, data, found = targets.content(source, out, to, reading)
     fitted = [*found.inputs.values(), *found.outputs.values()]
     for warning in (w for f in fitted for w in f.warnings):
         print(f"warning: {clean(warning)}", file=sys.stderr)
     if out == "-":
         sys.stdout.buffer.write(data)
         return
-    writers.save(data, out, source, force=force)
+    targets.save(data, out, source, force=force)
     said = "; ".join(f"{f.scaler.kind}, {f.transform().prose()}" for f in fitted)
     document = {
         "out": out,

@@ -10,7 +10,7 @@ from onnxscale.errors import StatisticsError
 from onnxscale.scalers import MaxAbs, MinMax, Robust, Scaler, Standard
 from onnxscale.statistics import Statistics
 from onnxscale.step import Array
-from onnxscale.writers.moments import one
+from onnxscale.targets.moments import one
 
 
 def write(statistics: Statistics) -> bytes:

@@ -1,6 +1,6 @@
 """Statistics written for others to read: our own statistics file, and the settings of runtimes that scale themselves.
 
-A target that cannot express the scaler is refused with the reason. A new target is one file and one row of `WRITERS`.
+A target that cannot express the scaler is refused with the reason. A new target is one file and one row of `TARGETS`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from onnxscale import remote, saving, sources
 from onnxscale.errors import OutputError, names
 from onnxscale.statistics import Reading, Statistics
-from onnxscale.writers import arrays, huggingface, native, runtimes
+from onnxscale.targets import arrays, huggingface, native, runtimes
 
 
 @dataclass(frozen=True)
-class Writer:
+class Target:
     """A target. format: its name for --to. suffix: of files that are meant for it, or "". write: the file's content."""
 
     format: str
@@ -25,33 +25,33 @@ class Writer:
     write: Callable[[Statistics], bytes]
 
 
-WRITERS = (
-    Writer("huggingface", "preprocessor_config.json", huggingface.write),
-    Writer("stats", ".json", native.write),
-    Writer("npz", ".npz", arrays.write),
-    Writer("openvino", "", runtimes.openvino),
-    Writer("deepstream", "", runtimes.deepstream),
-    Writer("rknn", "", runtimes.rknn),
-    Writer("tflite", "", runtimes.tflite),
+TARGETS = (
+    Target("huggingface", "preprocessor_config.json", huggingface.write),
+    Target("stats", ".json", native.write),
+    Target("npz", ".npz", arrays.write),
+    Target("openvino", "", runtimes.openvino),
+    Target("deepstream", "", runtimes.deepstream),
+    Target("rknn", "", runtimes.rknn),
+    Target("tflite", "", runtimes.tflite),
 )
 
 
-def writer(out: str, to: str = "") -> Writer:
+def target(out: str, to: str = "") -> Target:
     """The target that is asked for, or that the name of `out` speaks of. Raises OutputError."""
-    found = [w for w in WRITERS if (w.format == to if to else w.suffix and out.endswith(w.suffix))]
+    found = [w for w in TARGETS if (w.format == to if to else w.suffix and out.endswith(w.suffix))]
     if not found and not to and out == "-":
-        found = [w for w in WRITERS if w.format == "stats"]
+        found = [w for w in TARGETS if w.format == "stats"]
     if not found:
         what = (
             f"unknown format {to!r}" if to else f"{out}: what to write cannot be told from the name; say it with --to"
         )
-        raise OutputError(f"{what}; known are {names([w.format for w in WRITERS])}")
+        raise OutputError(f"{what}; known are {names([w.format for w in TARGETS])}")
     return found[0]
 
 
-def content(source: object, out: str, to: str = "", reading: Reading | None = None) -> tuple[Writer, bytes, Statistics]:
+def content(source: object, out: str, to: str = "", reading: Reading | None = None) -> tuple[Target, bytes, Statistics]:
     """The target, the bytes for it, and what was read. Raises StatisticsError where the target cannot express it."""
-    chosen = writer(out, to)
+    chosen = target(out, to)
     statistics = sources.read(source, reading)
     return chosen, chosen.write(statistics), statistics
 

@@ -16,7 +16,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
 import onnxscale
-from onnxscale import sources, writers
+from onnxscale import sources, targets
 from onnxscale.errors import OutputError, StatisticsError
 from onnxscale.scalers import Affine, Image, MinMax, Robust, Standard
 from onnxscale.statistics import Fitted, Source, Statistics
@@ -77,7 +77,7 @@ def test_numbers_read_back_bit_equal(mean: np.ndarray, std: np.ndarray, clip: bo
     )
     for fitted in made:
         found = Statistics({None: fitted}, {}, Source("test", ddof=1))
-        back = sources.read(json.loads(writers.native.write(found)))
+        back = sources.read(json.loads(targets.native.write(found)))
         one = back.inputs[None]
         assert one.transform().to_json() == fitted.transform().to_json() and one.axis == fitted.axis
         assert one.features == fitted.features and one.units == fitted.units and back.source.ddof == 1
@@ -116,15 +116,15 @@ def test_settings_of_runtimes_compute_the_same() -> None:
     image = Image(np.array(1 / 255), np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
     x = np.random.default_rng(0).integers(0, 256, (20, 3)).astype(float)
     want = image.transform()(x, 1)
-    lists = json.loads(writers.content(image, "-", "rknn")[1])
+    lists = json.loads(targets.content(image, "-", "rknn")[1])
     np.testing.assert_allclose((x - lists["mean_values"][0]) / lists["std_values"][0], want, rtol=1e-12)
-    unit = json.loads(writers.content(image, "-", "tflite")[1])["process_units"][0]["options"]
+    unit = json.loads(targets.content(image, "-", "tflite")[1])["process_units"][0]["options"]
     np.testing.assert_allclose((x - unit["mean"]) / unit["std"], want, rtol=1e-12)
-    text = writers.content(image, "-", "openvino")[1].decode()
+    text = targets.content(image, "-", "openvino")[1].decode()
     mean, scale = (json.loads(part.split("=")[1]) for part in text.split())
     np.testing.assert_allclose((x - mean) / scale, want, rtol=1e-12)
     one = Standard(np.array([123.7, 116.3, 103.5]), np.array([58.0, 58.0, 58.0]))
-    lines = dict(line.split("=") for line in writers.content(one, "-", "deepstream")[1].decode().split()[1:])
+    lines = dict(line.split("=") for line in targets.content(one, "-", "deepstream")[1].decode().split()[1:])
     offsets = np.array(lines["offsets"].split(";"), float)
     np.testing.assert_allclose(float(lines["net-scale-factor"]) * (x - offsets), one.transform()(x, 1), rtol=1e-12)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxscale.scalers import Image
 from onnxscale.statistics import Statistics
-from onnxscale.writers.moments import moments, one
+from onnxscale.targets.moments import moments, one
 
 
 def write(statistics: Statistics) -> bytes:

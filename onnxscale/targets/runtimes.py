@@ -13,7 +13,7 @@ import numpy as np
 from onnxscale.errors import StatisticsError
 from onnxscale.statistics import Statistics
 from onnxscale.step import Array
-from onnxscale.writers.moments import moments, one
+from onnxscale.targets.moments import moments, one
 
 
 def _moments(statistics: Statistics, target: str) -> tuple[Array, Array]:
