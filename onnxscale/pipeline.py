@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import onnx
 
 from onnxscale import (
     baking,
-    external,
+    destination,
     graph,
     modelfile,
     pieces,
@@ -28,13 +28,11 @@ from onnxscale import (
     remote,
     saving,
     sources,
-    tensors,
     verifying,
-    walk,
 )
 from onnxscale.baking import Edited
 from onnxscale.comparing import DIFFERS, Comparison
-from onnxscale.errors import ModelError, OutputError, PlanError
+from onnxscale.errors import OutputError, PlanError
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
 from onnxscale.plans import Options, Placement, Plan
@@ -45,6 +43,11 @@ from onnxscale.verifying import Golden, Subject
 IN_MEMORY = 1 << 26
 Rows = Mapping[str, Array] | Callable[[Sequence[Placement]], Mapping[str, Array]]
 Model = str | os.PathLike[str] | bytes | onnx.ModelProto
+Tell = Callable[[int], None]
+
+
+def _quiet(count: int) -> None:
+    del count
 
 
 def opened(source: Model) -> ModelFile:
@@ -90,7 +93,9 @@ class Baked:
     def to_proto(self) -> onnx.ModelProto:
         return onnx.ModelProto.FromString(self.to_bytes())
 
-    def verify(self, data: Mapping[str, Array] | None = None, *, seed: int = 0, seconds: float = 300) -> Baked:
+    def verify(
+        self, data: Mapping[str, Array] | None = None, *, seed: int = 0, seconds: float = 300, tell: Tell = _quiet
+    ) -> Baked:
         """Run the original and the baked model and compare; the result holds the Comparison. See verifying.verify.
 
         Where a fold that nobody asked for DIFFERS, the result is the model with nodes, verified, and a note says so.
@@ -98,10 +103,10 @@ class Baked:
         with self._runnable() as content:
             subject = Subject(self.edited.proto, self.original, content, self.edited.seams)
             comparison, golden = verifying.verify(
-                self.original, subject, self.plan, data=data, seed=seed, seconds=seconds
+                self.original, subject, self.plan, data=data, seed=seed, seconds=seconds, tell=tell
             )
         if comparison.verdict == DIFFERS and self.as_nodes is not None:
-            made = self.as_nodes().verify(data, seed=seed, seconds=seconds)
+            made = self.as_nodes().verify(data, seed=seed, seconds=seconds, tell=tell)
             assert made.comparison is not None
             note = f"folded, the model DIFFERS ({comparison.reason}); its scaler is baked as nodes instead"
             return replace(made, comparison=replace(made.comparison, notes=(note, *made.comparison.notes)))
@@ -119,21 +124,23 @@ class Baked:
     def check_output(self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False) -> None:
         """Raises OutputError where it can be seen beforehand that `save` would."""
         out = Path(os.path.abspath(path))
-        if self.original.path and _same_file(self.original.path, out) and not in_place:
+        if self.original.path and destination.same_file(self.original.path, out) and not in_place:
             raise OutputError(
                 f"{path}: is the model itself; pass --in-place to replace it, or name another output with -o"
             )
-        for location, data in _data(self.original).items():
-            if _same_file(data, out):
+        for location, data in destination.data_files(self.original).items():
+            if destination.same_file(data, out):
                 raise OutputError(f"{path}: holds the model's weights; name another output with -o")
-            if _beside(self.original, out) and not data.is_relative_to(os.path.realpath(out.parent)):
+            if destination.beside(self.original, out) and not data.is_relative_to(os.path.realpath(out.parent)):
                 raise OutputError(
                     f"{path}: would lie beside {location!r}, a link out of that folder, which no runtime follows from there; "
                     f"name an output in another folder with -o, and the data are copied to it"
                 )
-        saving.check(out, replace=force or in_place or _ours(out, baked=True))
+        saving.check(out, replace=force or in_place or destination.replaceable(out, baked=True))
 
-    def save(self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False, tell: Tell = _quiet
+    ) -> Path:
         """Write the model, complete or not at all. Raises OutputError.
 
         A baked model that is there is replaced: it can be made again. force: replace any file; in_place: even the original.
@@ -142,60 +149,11 @@ class Baked:
         self.check_output(path, force=force, in_place=in_place)
         out = Path(os.path.abspath(path))
         self.original.unchanged()
-        with _carried(self.original, out), ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
+        with destination.carried(self.original, out), ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
             digest = hashing.submit(self.original.sha256)
-            ours = force or in_place or _ours(out, baked=True)
-            saving.save(self.original, self.file(digest.result), out, replace=ours)
+            ours = force or in_place or destination.replaceable(out, baked=True)
+            saving.save(self.original, self.file(digest.result), out, replace=ours, progress=tell)
         return out
-
-
-def _same_file(a: Path, b: Path) -> bool:
-    return os.path.realpath(a) == os.path.realpath(b) or (b.exists() and os.path.samefile(a, b))
-
-
-def _ours(path: Path, *, baked: bool) -> bool:
-    """Whether a file that is there is a model of the kind that is to be written, with a scaler in it or without."""
-    if not path.is_file():
-        return False
-    try:
-        return (recognition.recorded(modelfile.open_model(path)) is not None) == baked
-    except ModelError:
-        return False
-
-
-def _data(model: ModelFile) -> dict[str, Path]:
-    return external.files(model.path, (t for t in walk.tensors(model.skeleton) if tensors.is_outside(t)))
-
-
-def _beside(model: ModelFile, out: Path) -> bool:
-    return model.path is not None and os.path.realpath(model.path.parent) == os.path.realpath(out.parent)
-
-
-@contextmanager
-def _carried(model: ModelFile, out: Path) -> Iterator[None]:
-    """The external data files of a model copied beside `out`, where it goes to another folder, for a block that puts the
-    model there; where the block fails, they are removed again. Bakes into one folder wait for each other: none may
-    remove what another has come to rely on."""
-    files = {} if _beside(model, out) else _data(model)
-    made: list[Path] = []
-    with saving.locked(out.parent) if files else nullcontext():
-        try:
-            for location, source in files.items():
-                target = out.parent / location
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if target.exists() and saving.equal_files(source, target):
-                    continue
-                descriptor = external.opened(source)
-                try:
-                    saving.place(target, lambda to, d=descriptor: saving.copy_all(d, to))  # type: ignore[misc]
-                finally:
-                    os.close(descriptor)
-                made.append(target)
-            yield
-        except BaseException:
-            for data in made:
-                data.unlink(missing_ok=True)
-            raise
 
 
 def bake(
@@ -315,9 +273,9 @@ def unbake(model: Model, out: str | os.PathLike[str], *, force: bool = False) ->
     baked = modelfile.far_model(str(model)) if far else modelfile.open_model(model)
     parts = baking.unbake(baked)
     path = Path(os.path.abspath(out))
-    ours = force or _ours(path, baked=False)
+    ours = force or destination.replaceable(path, baked=False)
     saving.check(path, replace=ours)
-    with _carried(baked, path):
+    with destination.carried(baked, path):
         saving.save(baked, parts, path, replace=ours)
     return path
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,15 +58,17 @@ def verify(
     data: Mapping[str, Array] | None = None,
     seed: int = 0,
     seconds: float = 300,
+    tell: Callable[[int], None] = lambda count: None,
 ) -> tuple[Comparison, Golden | None]:
     """Run both models and compare. data: the user's own raw rows by input name. seconds: for each request to the child.
+    tell: called with the number of feeds that ran since it was last called.
 
     Never raises for what a model does: its failures, and the death of the process that runs it, are verdicts.
     """
     size = 2 * len(original.data)
     size += sum(p.stat().st_size for p in external.files(original.path, _outside(original)).values())
     try:
-        with started(size, seconds) as worker:
+        with started(size, seconds, tell) as worker:
             return _verify(worker, original, subject, plan, data or {}, seed)
     except Died as death:
         return _not_verified(f"{death}", seed), None

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -45,17 +45,24 @@ Answers = dict[str, Any] | Failure
 Feeds = Mapping[str, Any]
 
 
+def _nothing(count: int) -> None:
+    del count
+
+
 @dataclass(frozen=True)
 class Worker:
-    """A running child. Every method raises Died when the child dies."""
+    """A running child. Every method raises Died when the child dies. tell: called with the number of feeds that ran."""
 
     process: BaseProcess
     pipe: Connection
     seconds: float
+    tell: Callable[[int], None] = _nothing
 
     def run(self, model: Runnable, feeds: Sequence[Feeds], *, optimized: bool = True) -> list[Answers] | Failure:
         """The outputs by name for each feed, or why there are none; a Failure for a model that cannot be loaded."""
-        return self._ask("run", model, list(feeds), optimized)  # type: ignore[no-any-return]
+        answers: list[Answers] | Failure = self._ask("run", model, list(feeds), optimized)
+        self.tell(len(feeds))
+        return answers
 
     def check(self, model: bytes) -> Failure | None:
         """onnx's full checker with shape inference; None where it finds nothing."""
@@ -85,7 +92,7 @@ def _cause(code: int | None) -> str:
 
 
 @contextmanager
-def started(size: int = 0, seconds: float = 300) -> Iterator[Worker]:
+def started(size: int = 0, seconds: float = 300, tell: Callable[[int], None] = _nothing) -> Iterator[Worker]:
     """A child for models of up to `size` bytes, ended when the block is left. seconds: for each request."""
     method = "fork" if sys.platform == "linux" else "spawn"
     context: Any = multiprocessing.get_context(method)
@@ -94,7 +101,7 @@ def started(size: int = 0, seconds: float = 300) -> Iterator[Worker]:
     process.start()
     theirs.close()
     try:
-        yield Worker(process, ours, seconds)
+        yield Worker(process, ours, seconds, tell)
     finally:
         ours.close()
         process.kill()

@@ -39,7 +39,7 @@ ORDER = [
     {"seam", "judging", "reference"},
     {"layer"},
     {"verifying"},
-    {"record"},
+    {"record", "destination"},
     {"pipeline"},
     {"looking"},
     {"reporting"},

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from onnxscale.cli import options as o
+from onnxscale.cli import progress
 from onnxscale.errors import OutputError, VerificationError
 
 
@@ -87,7 +88,8 @@ def bake(
     baked.check_output(place, force=force, in_place=in_place)
     if not no_verify:
         own = None if data is None else rows.read(data, baked.plan.placements)
-        baked = baked.verify(own, seed=seed, seconds=time_limit)
+        with progress.shown("verifying", "feeds run") as tell:
+            baked = baked.verify(own, seed=seed, seconds=time_limit, tell=tell)
         assert baked.comparison is not None
         if not as_json:
             print(text.comparison(baked.comparison), flush=True)
@@ -95,7 +97,8 @@ def bake(
             if as_json:
                 print(json.dumps(plain.baked(baked, None)))
             _refuse(baked.comparison.verdict, baked.comparison.reason)
-    path = baked.save(place, force=force, in_place=in_place)
+    with progress.shown("writing", "MB", len(baked.original.data), 1 << 20) as tell:
+        path = baked.save(place, force=force, in_place=in_place, tell=tell)
     print(json.dumps(plain.baked(baked, str(place)))) if as_json else print(
         f"wrote {clean(place)} ({path.stat().st_size:,} bytes)"
     )
