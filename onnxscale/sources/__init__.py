@@ -17,7 +17,19 @@ from pathlib import Path
 from onnxscale import linting, remote
 from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.scalers import KINDS, Scaler
-from onnxscale.sources import csvs, estimators, joblibs, jsons, npzs, pickles, records, skopses, yamls
+from onnxscale.sources import (
+    csvs,
+    estimators,
+    joblibs,
+    jsons,
+    npzs,
+    pickles,
+    records,
+    safetensor,
+    skopses,
+    tomls,
+    yamls,
+)
 from onnxscale.sources.inert import Document
 from onnxscale.sources.native import from_mapping
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
@@ -41,7 +53,9 @@ CONTAINERS = (
     Container("joblib", pickles.sniff_joblib, pickles.read),
     Container("pickle", pickles.sniff, pickles.read),
     Container("compressed pickle", joblibs.sniff, joblibs.read),
+    Container("toml", tomls.sniff, tomls.read),
     Container("json", jsons.sniff, jsons.read),
+    Container("safetensors", safetensor.sniff, safetensor.read),
     Container("csv", csvs.sniff, csvs.read),
     Container("yaml", yamls.sniff, yamls.read),
 )
