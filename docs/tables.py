@@ -9,7 +9,9 @@ from pathlib import Path
 
 from onnxscale import scalers, sources
 from onnxscale.folding import AFFINE, MONOTONE
+from onnxscale.sources.configs import CONFIGS
 from onnxscale.sources.dialects import DIALECTS
+from onnxscale.sources.folders import FOLDERS
 from onnxscale.targets import TARGETS
 
 README = Path(__file__).parents[1] / "README.md"
@@ -39,6 +41,12 @@ def formats() -> str:
     return _table(("file", "how it is read"), rows)
 
 
+def configs() -> str:
+    rows = [(c.name, _first(import_module(c.read.__module__).__doc__).split(": ", 1)[-1]) for c in CONFIGS]
+    rows += [(f"folder: {f.format}", _first(import_module(f.read.__module__).__doc__)) for f in FOLDERS]
+    return _table(("what", "how it is read"), rows)
+
+
 def keys() -> str:
     rows = [(", ".join(f"`{k}`" for k in sorted(d.needs)), f"`{d.kind}`", d.name) for d in DIALECTS if d.name]
     return _table(("keys", "kind", "--dialect"), rows)
@@ -58,7 +66,14 @@ def targets() -> str:
     return _table(("--to", "what is written"), rows)
 
 
-TABLES = {"kinds": kinds, "formats": formats, "keys": keys, "absorbers": absorbers, "targets": targets}
+TABLES = {
+    "kinds": kinds,
+    "formats": formats,
+    "configs": configs,
+    "keys": keys,
+    "absorbers": absorbers,
+    "targets": targets,
+}
 
 
 def filled(text: str) -> str:

@@ -67,7 +67,7 @@ class Reading:
 
     dialect: which reading of an ambiguous file. kind: which scaler, where the file has statistics for several.
     zero_std: "one" takes a zero divisor as 1. accept_defaults: take a missing key as its class's default. strict: what
-    looks like a mistake is one.
+    looks like a mistake is one. pick: which group of statistics, by its name in a file that has several.
     """
 
     dialect: str = ""
@@ -75,3 +75,9 @@ class Reading:
     zero_std: str = ""
     accept_defaults: bool = False
     strict: bool = False
+    pick: str = ""
+
+
+def alone(fitted: Fitted, source: Source) -> Statistics:
+    """Statistics for the one tensor they fit."""
+    return Statistics({None: fitted}, {}, source)

@@ -297,3 +297,28 @@ def test_the_schema_knows_every_kind() -> None:
 def test_a_scaler_passes_through() -> None:
     assert one(Standard(np.array(A), np.array(B))).transform() == STANDARD
     assert one(STANDARD).transform() == STANDARD
+
+
+def test_a_folder_is_read_by_the_file_that_states_the_scaler(tmp_path: Path) -> None:
+    config = {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.2] * 3,
+    }
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(StatisticsError, match=r"a folder; expected a statistics file, or .*preprocessor_config\.json"):
+        read(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    assert read(tmp_path).inputs[None].scaler.kind == "image"
+
+
+def test_one_of_several_groups_is_picked(tmp_path: Path) -> None:
+    tensors = pytest.importorskip("safetensors.numpy")
+    blob = tensors.save({f"{g}.{k}": np.full(3, v) for g, v in (("obs", 2.0), ("act", 3.0)) for k in ("mean", "std")})
+    with pytest.raises(StatisticsError, match=r"act, obs; name the one that is meant with --pick"):
+        read(blob)
+    assert read(blob, Reading(pick="act")).inputs[None].scaler.transform().steps[0].operands[0][0] == 3
+    with pytest.raises(StatisticsError, match=r"--pick other: not among"):
+        read(blob, Reading(pick="other"))

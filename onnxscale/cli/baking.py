@@ -39,6 +39,7 @@ def bake(
     zero_std: o.ZeroStd = "",
     accept_defaults: o.AcceptDefaults = False,
     strict: o.Strict = False,
+    pick: o.Pick = "",
     keep_original: Annotated[
         str, typer.Option("--keep-original", help="Keep what a fold replaces, for unbake: auto, always or never.")
     ] = "auto",
@@ -75,7 +76,7 @@ def bake(
     beside = Path(PurePosixPath(model).name) if remote.is_url(model) else Path(model)
     place = beside if in_place else out or beside.with_name(f"{beside.stem}.baked.onnx")
     asked = Options(input, output, axis, target_axis, precision, form, input_dtype, again, keep_original)
-    reading = Reading(dialect, kind, zero_std, accept_defaults, strict)
+    reading = Reading(dialect, kind, zero_std, accept_defaults, strict, pick)
     baked = pipeline.bake(model, stats, target=target, options=asked, reading=reading)
     if not as_json:
         print(text.plan(baked.plan), flush=True)

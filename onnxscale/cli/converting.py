@@ -26,6 +26,7 @@ def convert(
     zero_std: o.ZeroStd = "",
     accept_defaults: o.AcceptDefaults = False,
     strict: o.Strict = False,
+    pick: o.Pick = "",
     force: o.Force = False,
     as_json: o.Json = False,
 ) -> None:
@@ -41,7 +42,7 @@ def convert(
     from onnxscale.reporting.clean import clean
     from onnxscale.statistics import Reading
 
-    reading = Reading(dialect, kind, zero_std, accept_defaults, strict)
+    reading = Reading(dialect, kind, zero_std, accept_defaults, strict, pick)
     chosen, data, found = targets.content(source, out, to, reading)
     fitted = [*found.inputs.values(), *found.outputs.values()]
     for warning in (w for f in fitted for w in f.warnings):

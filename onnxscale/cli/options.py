@@ -27,6 +27,9 @@ ZeroStd = Annotated[str, typer.Option("--zero-std", help="'one' divides constant
 AcceptDefaults = Annotated[
     bool, typer.Option("--accept-defaults", help="Take keys that the file lacks as its class's defaults.")
 ]
+Pick = Annotated[
+    str, typer.Option("--pick", help="Which statistics, by their name in a file that holds several.", metavar="NAME")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="What looks like a mistake in the statistics is an error.")]
 Data = Annotated[
     Path | None, typer.Option("--data", help="Your own raw rows to check on: npy, npz, csv or parquet.", metavar="FILE")

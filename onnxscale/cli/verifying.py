@@ -25,6 +25,7 @@ def verify(
     zero_std: o.ZeroStd = "",
     accept_defaults: o.AcceptDefaults = False,
     strict: o.Strict = False,
+    pick: o.Pick = "",
     data: o.Data = None,
     seed: o.Seed = 0,
     time_limit: o.TimeLimit = 300,
@@ -48,7 +49,7 @@ def verify(
         target=target,
         data=None if data is None else lambda placements: rows.read(data, placements),
         options=Options(input, output, axis, target_axis),
-        reading=Reading(dialect, kind, zero_std, accept_defaults, strict),
+        reading=Reading(dialect, kind, zero_std, accept_defaults, strict, pick),
         seed=seed,
         seconds=time_limit,
     )

@@ -1,12 +1,13 @@
 """Where statistics are read from: files recognised by their content, dictionaries, scalers, fitted scikit-learn objects.
 
-Two tables: `CONTAINERS` turns bytes into plain values, `dialects.DIALECTS` turns plain values into scalers. A new format
-is one file and one row.
+Four tables: `CONTAINERS` turns bytes into plain values, `configs.CONFIGS` and `dialects.DIALECTS` turn plain values into
+scalers, `folders.FOLDERS` reads folders. A new format is one file and one row.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import stat
@@ -20,6 +21,7 @@ from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import (
     csvs,
     estimators,
+    folders,
     joblibs,
     jsons,
     npzs,
@@ -40,24 +42,36 @@ LARGEST = 256 << 20
 
 @dataclass(frozen=True)
 class Container:
-    """A file format. sniff: whether these bytes, of a file of this name, are it. read: the bytes as plain values."""
+    """A file format. sniff: whether these bytes, of a file of this name, are it. read: the bytes as plain values, or as
+    statistics where the format is a framework's own; raises StatisticsError."""
 
     format: str
     sniff: Callable[[bytes, str], bool]
-    read: Callable[[bytes], object]
+    read: Callable[[bytes, Reading], object]
+
+
+def _plain(read: Callable[[bytes], object]) -> Callable[[bytes, Reading], object]:
+    """A reader to which nothing that the user says makes a difference."""
+
+    @functools.wraps(read)
+    def reader(data: bytes, reading: Reading) -> object:
+        del reading
+        return read(data)
+
+    return reader
 
 
 CONTAINERS = (
-    Container("skops", skopses.sniff, skopses.read),
-    Container("npz", npzs.sniff, npzs.read),
-    Container("joblib", pickles.sniff_joblib, pickles.read),
-    Container("pickle", pickles.sniff, pickles.read),
-    Container("compressed pickle", joblibs.sniff, joblibs.read),
-    Container("toml", tomls.sniff, tomls.read),
-    Container("json", jsons.sniff, jsons.read),
+    Container("skops", skopses.sniff, _plain(skopses.read)),
+    Container("npz", npzs.sniff, _plain(npzs.read)),
+    Container("joblib", pickles.sniff_joblib, _plain(pickles.read)),
+    Container("pickle", pickles.sniff, _plain(pickles.read)),
+    Container("compressed pickle", joblibs.sniff, _plain(joblibs.read)),
+    Container("toml", tomls.sniff, _plain(tomls.read)),
+    Container("json", jsons.sniff, _plain(jsons.read)),
     Container("safetensors", safetensor.sniff, safetensor.read),
-    Container("csv", csvs.sniff, csvs.read),
-    Container("yaml", yamls.sniff, yamls.read),
+    Container("csv", csvs.sniff, _plain(csvs.read)),
+    Container("yaml", yamls.sniff, _plain(yamls.read)),
 )
 
 
@@ -112,7 +126,8 @@ def _scaler(source: object) -> Scaler:
 
 def _read_file(path: Path, reading: Reading) -> Statistics:
     if path.is_dir():
-        raise StatisticsError(f"{path}: a folder; expected a statistics file")
+        inside = folders.member(path)
+        return folders.read(path, reading) if inside is None else _read_file(inside, reading)
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
@@ -149,12 +164,19 @@ def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
         )
     source = Source(container.format, name, hashlib.sha256(data).hexdigest())
     try:
-        content = container.read(data)
+        content = container.read(data, reading)
+        if isinstance(content, Statistics):
+            return dataclasses.replace(content, source=_located(content.source, source))
         if isinstance(content, Document):
             return records.statistics(content, reading, source)
         return _read_mapping(content, reading, source)
     except StatisticsError as error:
         raise StatisticsError(f"{name}: {error}") from None
+
+
+def _located(read: Source, found: Source) -> Source:
+    """What the format's reader knows of the source, and where the file is."""
+    return dataclasses.replace(read, format=found.format, path=found.path, sha256=found.sha256)
 
 
 def _read_mapping(content: object, reading: Reading, source: Source) -> Statistics:

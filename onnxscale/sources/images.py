@@ -11,7 +11,7 @@ from typing import Any
 
 from onnxscale.errors import StatisticsError
 from onnxscale.scalers import Image
-from onnxscale.statistics import Fitted, Reading
+from onnxscale.statistics import Fitted, Reading, Source, Statistics, alone
 
 _KEYS = {"image_mean", "image_std", "do_normalize", "do_rescale", "rescale_factor"}
 _DEFAULTS: dict[str, Any] = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
@@ -25,6 +25,11 @@ _APP = {
 
 def is_image(content: Mapping[Any, Any]) -> bool:
     return bool(_KEYS & set(content)) or "image_processor_type" in content
+
+
+def read(content: Mapping[Any, Any], reading: Reading, source: Source) -> Statistics:
+    """The scaler of an image processor, for the one input it fits."""
+    return alone(fitted(content, reading), source)
 
 
 def fitted(content: Mapping[Any, Any], reading: Reading) -> Fitted:

@@ -12,7 +12,7 @@ from onnxscale import scalers
 from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.scalers.values import numbers
-from onnxscale.sources import images
+from onnxscale.sources.configs import config_of
 from onnxscale.sources.dialects import of_keys, ones
 from onnxscale.sources.keys import BESIDE, INFORMATION, SYNONYMS, columns
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
@@ -22,6 +22,9 @@ from onnxscale.transform import Transform
 
 def from_mapping(content: object, reading: Reading, source: Source) -> Statistics:
     """The scalers of a parsed document. Raises StatisticsError naming the key and what to do."""
+    config = config_of(content)
+    if config is not None and isinstance(content, Mapping):
+        return config.read(content, reading, source)
     if isinstance(content, Mapping) and ("inputs" in content or "outputs" in content):
         extra = [k for k in content if k not in ("inputs", "outputs") and str(k) not in INFORMATION]
         if extra:
@@ -43,14 +46,21 @@ def _named(content: object, where: str, reading: Reading) -> dict[str | None, Fi
 def _fitted(content: object, where: str, reading: Reading) -> tuple[Fitted, int | None]:
     at = f"{where}: " if where else ""
     try:
-        if isinstance(content, Mapping) and images.is_image(content):
-            return images.fitted(content, reading), None
+        config = config_of(content)
+        if config is not None and isinstance(content, Mapping):
+            return _only(config.read(content, reading, Source(config.name)), config.name), None
         if not isinstance(content, Mapping | list):
             raise StatisticsError(f"expected an object with statistics, got {type(content).__name__}")
         flat, named = columns(content)
         return _plain(flat, named, reading)
     except StatisticsError as error:
         raise StatisticsError(f"{at}{error}") from None
+
+
+def _only(read: Statistics, name: str) -> Fitted:
+    if read.outputs or len(read.inputs) != 1:
+        raise StatisticsError(f"a {name} speaks of several tensors; give it alone, not under the name of one")
+    return next(iter(read.inputs.values()))
 
 
 def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fitted, int | None]:

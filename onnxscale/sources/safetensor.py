@@ -9,6 +9,8 @@ from typing import Any
 
 from onnxscale.errors import StatisticsError, names
 from onnxscale.sources.keys import SYNONYMS
+from onnxscale.sources.picking import picked
+from onnxscale.statistics import Reading
 
 HEADER = 16 << 20
 _DIVIDES = {"std", "var", "scale", "data_max", "max", "max_abs", "iqr"}
@@ -27,7 +29,7 @@ def sniff(data: bytes, name: str) -> bool:
     )
 
 
-def read(data: bytes) -> object:
+def read(data: bytes, reading: Reading) -> object:
     """{key: array}. Raises StatisticsError where nothing in it is statistics, or several groups are."""
     try:
         from safetensors import SafetensorError
@@ -40,10 +42,10 @@ def read(data: bytes) -> object:
         raise StatisticsError(
             f"a damaged safetensors file, or a type that numpy has not ({str(error)[:150]})"
         ) from None
-    return statistics(tensors)
+    return statistics(tensors, reading)
 
 
-def statistics(tensors: Mapping[str, Any]) -> dict[str, Any]:
+def statistics(tensors: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     """The statistics among named tensors: those that share a prefix ("normalizer.mean", "normalizer.std")."""
     groups: dict[str, dict[str, Any]] = defaultdict(dict)
     for name, values in tensors.items():
@@ -51,15 +53,12 @@ def statistics(tensors: Mapping[str, Any]) -> dict[str, Any]:
         if last in SYNONYMS:
             groups[prefix][last] = values
     found = {p: g for p, g in groups.items() if {SYNONYMS[k] for k in g} & _DIVIDES and len(g) > 1}
-    if len(found) == 1:
-        return next(iter(found.values()))
+    if found:
+        return picked(found, reading)[1]
     running = [n for n in tensors if n.rpartition(".")[2] == "running_var"]
     hint = (
         " (running_mean and running_var are of a BatchNormalization, whose eps is not stored here)" if running else ""
     )
-    what = (
-        f"several groups of statistics: {names(sorted(found))}"
-        if found
-        else f"no statistics among {names(sorted(tensors)[:6])}"
+    raise StatisticsError(
+        f"holds no statistics among {names(sorted(tensors)[:6])}{hint}; expected one group such as 'mean' and 'std'"
     )
-    raise StatisticsError(f"holds {what}{hint}; expected one group such as 'mean' and 'std'")

@@ -1,0 +1,27 @@
+"""Configurations of frameworks: documents (JSON, YAML, TOML) that are known by their keys. A new one is one file and one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxscale.sources import images
+from onnxscale.statistics import Reading, Source, Statistics
+
+
+@dataclass(frozen=True)
+class Config:
+    """A framework's document. sniff: whether a mapping is one. read: its scalers; raises StatisticsError."""
+
+    name: str
+    sniff: Callable[[Mapping[Any, Any]], bool]
+    read: Callable[[Mapping[Any, Any], Reading, Source], Statistics]
+
+
+CONFIGS: tuple[Config, ...] = (Config("Hugging Face image processor", images.is_image, images.read),)
+
+
+def config_of(content: object) -> Config | None:
+    """The row that this document is of, or None."""
+    return next((c for c in CONFIGS if isinstance(content, Mapping) and c.sniff(content)), None)
