@@ -317,7 +317,7 @@ def test_a_folder_is_read_by_the_file_that_states_the_scaler(tmp_path: Path) -> 
 def test_one_of_several_groups_is_picked(tmp_path: Path) -> None:
     tensors = pytest.importorskip("safetensors.numpy")
     blob = tensors.save({f"{g}.{k}": np.full(3, v) for g, v in (("obs", 2.0), ("act", 3.0)) for k in ("mean", "std")})
-    with pytest.raises(StatisticsError, match=r"act, obs; name the one that is meant with --pick"):
+    with pytest.raises(StatisticsError, match=r"'act', 'obs'; name the one that is meant with --pick"):
         read(blob)
     assert read(blob, Reading(pick="act")).inputs[None].scaler.transform().steps[0].operands[0][0] == 3
     with pytest.raises(StatisticsError, match=r"--pick other: not among"):
