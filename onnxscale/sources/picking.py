@@ -15,8 +15,8 @@ def picked(groups: Mapping[str, Group], reading: Reading, what: str = "groups of
     """(name, group). Raises StatisticsError, naming every group, where there are several and none is named."""
     if reading.pick:
         if reading.pick not in groups:
-            raise StatisticsError(f"--pick {reading.pick}: not among the {what}, which are {names(groups, 20)}")
+            raise StatisticsError(f"--pick {reading.pick}: not among the {what}, which are {names(sorted(groups), 20)}")
         return reading.pick, groups[reading.pick]
     if len(groups) != 1:
-        raise StatisticsError(f"holds several {what}: {names(groups, 20)}; name the one that is meant with --pick")
+        raise StatisticsError(f"holds several {what}: {names(sorted(groups), 20)}; name the one that is meant with --pick")
     return next(iter(groups.items()))
