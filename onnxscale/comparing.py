@@ -82,7 +82,8 @@ class SeamCheck:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What verification found. verdict: VERIFIED, DIFFERS or NOT VERIFIED; reason: one sentence."""
+    """What verification found. verdict: VERIFIED, DIFFERS or NOT VERIFIED; reason: one sentence. how: "run", or "proof"
+    where only what changed was run (proving.py)."""
 
     verdict: str
     reason: str
@@ -92,6 +93,7 @@ class Comparison:
     outputs: tuple[OutputCheck, ...]
     notes: tuple[str, ...]
     versions: Mapping[str, str]
+    how: str = "run"
 
     @property
     def verified(self) -> bool:

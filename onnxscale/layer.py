@@ -41,7 +41,7 @@ def checks(
     inside = [_inside(f, placements) for f in feeds if f.ordinary]
     found = []
     for tensor, absorptions in folded.items():
-        parts = [seam.cut(m, m.graph.input, tensor, t) for m, t in ((original, theirs), (baked, ours))]
+        parts = [seam.cut(m, m.graph.input, [tensor], t) for m, t in ((original, theirs), (baked, ours))]
         if parts[0] is None or parts[1] is None or not inside:
             continue
         starts = [{v.name for v in part.graph.input} for part in parts if part is not None]

@@ -23,6 +23,7 @@ from onnxscale import (
     pieces,
     planning,
     preflight,
+    proving,
     recognition,
     record,
     remote,
@@ -31,7 +32,7 @@ from onnxscale import (
     verifying,
 )
 from onnxscale.baking import Edited
-from onnxscale.comparing import DIFFERS, Comparison
+from onnxscale.comparing import DIFFERS, NOT_VERIFIED, Comparison
 from onnxscale.errors import OutputError, PlanError
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
@@ -94,21 +95,25 @@ class Baked:
         return onnx.ModelProto.FromString(self.to_bytes())
 
     def verify(
-        self, data: Mapping[str, Array] | None = None, *, seed: int = 0, seconds: float = 300, tell: Tell = _quiet
-    ) -> Baked:
+        self, data: Mapping[str, Array] | None = None, *, seed: int = 0, seconds: float = 300, tell: Tell = _quiet,
+        limit: int | None = None,
+    ) -> Baked:  # fmt: skip
         """Run the original and the baked model and compare; the result holds the Comparison. See verifying.verify.
 
-        Where a fold that nobody asked for DIFFERS, the result is the model with nodes, verified, and a note says so.
+        limit: a model of more bytes, external data included, is proved instead (proving.py); by default a quarter of
+        the machine's memory. Where a fold that nobody asked for DIFFERS, or cannot be proved, the result is the model
+        with nodes, verified, and a note says so.
         """
+        how: dict[str, Any] = {"data": data, "seed": seed, "seconds": seconds, "tell": tell}
         with self._runnable() as content:
             subject = Subject(self.edited.proto, self.original, content, self.edited.seams)
-            comparison, golden = verifying.verify(
-                self.original, subject, self.plan, data=data, seed=seed, seconds=seconds, tell=tell
-            )
-        if comparison.verdict == DIFFERS and self.as_nodes is not None:
-            made = self.as_nodes().verify(data, seed=seed, seconds=seconds, tell=tell)
+            comparison, golden = _compared(self.original, subject, self.plan, limit, how)
+        unproved = comparison.verdict == NOT_VERIFIED and comparison.how == "proof"
+        if (comparison.verdict == DIFFERS or unproved) and self.as_nodes is not None:
+            made = self.as_nodes().verify(data, seed=seed, seconds=seconds, tell=tell, limit=limit)
             assert made.comparison is not None
-            note = f"folded, the model DIFFERS ({comparison.reason}); its scaler is baked as nodes instead"
+            said = f"is {comparison.verdict}" if unproved else comparison.verdict
+            note = f"folded, the model {said} ({comparison.reason}); its scaler is baked as nodes instead"
             return replace(made, comparison=replace(made.comparison, notes=(note, *made.comparison.notes)))
         return replace(self, comparison=comparison, golden=golden)
 
@@ -187,6 +192,18 @@ def bake(
     return replace(baked, as_nodes=lambda: bake(model, statistics, target=wanted, options=nodes))
 
 
+def _compared(
+    original: ModelFile, subject: Subject, plan: Plan, limit: int | None, how: Mapping[str, Any]
+) -> tuple[Comparison, Golden | None]:
+    """Both models run, or the one proved to be the other where they are larger than `limit` bytes."""
+    most = proving.default_limit() if limit is None else limit
+    if proving.size(original) <= most:
+        return verifying.verify(original, subject, plan, **how)
+    with modelfile.open_model(subject.content) as written:
+        whole = replace(subject, proto=written.skeleton, model=replace(written, path=subject.model.path))
+        return proving.prove(original, whole, plan, most, **how), None
+
+
 def image_keys(plan: Plan) -> dict[str, str]:
     """The ONNX image metadata that the scalers' sources speak of (onnx/docs/MetadataProps.md)."""
     return {k: v for p in plan.placements for k, v in p.fitted.layout.items()}
@@ -195,11 +212,12 @@ def image_keys(plan: Plan) -> dict[str, str]:
 def verify(
     baked: Model, against: Model, scaler: object, *, target: object = None, data: Rows | None = None,
     options: Options | None = None, reading: Reading | None = None, seed: int = 0, seconds: float = 300,
+    limit: int | None = None,
 ) -> Comparison:  # fmt: skip
     """Check a baked file against the original model and the statistics: the same check as in a bake, on its own.
 
     How the scaler was written (precision, types, axis) is taken from the record of the baked file where it has one.
-    data: raw rows by input name, or a function that reads them once the placements are known.
+    data: raw rows by input name, or a function that reads them once the placements are known. limit: see Baked.verify.
     """
     subject, original = opened(baked), opened(against)
     reading = reading or Reading()
@@ -214,10 +232,8 @@ def verify(
     proto = subject.skeleton
     content = str(subject.path) if subject.path else subject.read(0, len(subject.data))
     whole = Subject(proto, subject, content, _seams(held))
-    comparison, _ = verifying.verify(
-        original, whole, plan, data=data(plan.placements) if callable(data) else data, seed=seed, seconds=seconds
-    )
-    return comparison
+    rows = data(plan.placements) if callable(data) else data
+    return _compared(original, whole, plan, limit, {"data": rows, "seed": seed, "seconds": seconds})[0]
 
 
 def _as_baked(options: Options, held: dict[str, Any] | None, subject: ModelFile, statistics: Statistics) -> Options:

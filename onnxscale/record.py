@@ -50,6 +50,7 @@ def make(
             "verdict": comparison.verdict,
             "reason": comparison.reason,
             "seed": comparison.seed,
+            "how": comparison.how,
             "versions": dict(comparison.versions),
         }
     if golden is not None:

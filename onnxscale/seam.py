@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import onnx
 
-from onnxscale import graph, precision
+from onnxscale import graph, precision, walk
 from onnxscale.comparing import SeamCheck, Worst, relative, ulps
 from onnxscale.errors import ModelError
 from onnxscale.feeding import Feed
@@ -25,17 +25,17 @@ Loaded = Callable[[onnx.TensorProto], onnx.TensorProto]
 
 
 def cut(
-    proto: onnx.ModelProto, starts: Iterable[onnx.ValueInfoProto], end: str, tensor: Loaded, dtype: int = 0
+    proto: onnx.ModelProto, starts: Iterable[onnx.ValueInfoProto], ends: Sequence[str], tensor: Loaded, dtype: int = 0
 ) -> onnx.ModelProto | None:
-    """The nodes of the main graph from `starts` to `end` as a model of their own, whose inputs are those of the starts
-    that are needed; None where `end` does not follow from them and constants alone. tensor: gives an initializer with
-    its values. dtype: of `end`, an element type of ONNX; 0 leaves it to the runtime."""
+    """The nodes of the main graph from `starts` to `ends` as a model of their own, whose inputs are those of the starts
+    that are needed; None where the ends do not follow from them and constants alone. tensor: gives an initializer with
+    its values. dtype: of the ends, an element type of ONNX; 0 leaves it to the runtime."""
     first = {v.name: v for v in starts}
     producers = {o: node for node in proto.graph.node for o in node.output}
     held = {t.name: t for t in proto.graph.initializer}
     kept: dict[int, onnx.NodeProto] = {}
     constants: dict[str, onnx.TensorProto] = {}
-    waiting, met = [end], dict[str, onnx.ValueInfoProto]()
+    waiting, met = list(ends), dict[str, onnx.ValueInfoProto]()
     while waiting:
         name = waiting.pop()
         if name in first and name not in held:
@@ -46,7 +46,7 @@ def cut(
             node = producers[name]
             if id(node) not in kept:
                 kept[id(node)] = node
-                waiting += [n for n in node.input if n]
+                waiting += [n for n in (*node.input, *walk.captured(node)) if n]
             if len(kept) > MOST_NODES:
                 return None
         else:
@@ -58,8 +58,8 @@ def cut(
     made.functions.extend(proto.functions)
     made.graph.name = "seam"
     made.graph.input.extend(met.values())
-    made.graph.output.append(
-        onnx.helper.make_tensor_value_info(end, dtype, None) if dtype else onnx.ValueInfoProto(name=end)
+    made.graph.output.extend(
+        onnx.helper.make_tensor_value_info(end, dtype, None) if dtype else onnx.ValueInfoProto(name=end) for end in ends
     )
     made.graph.node.extend(n for n in proto.graph.node if id(n) in kept)
     made.graph.initializer.extend(tensor(t) for t in constants.values())
@@ -77,7 +77,7 @@ def check(
     start, end = (p.spec.name, seam) if p.role == "input" else (seam, p.spec.name)
     dtypes = (p.graph_dtype, p.inner_dtype) if p.role == "input" else (p.inner_dtype, p.graph_dtype)
     first = onnx.helper.make_tensor_value_info(start, graph.ELEMENTS[dtypes[0]], None)
-    part = cut(proto, [first], end, tensor, graph.ELEMENTS[dtypes[1]])
+    part = cut(proto, [first], [end], tensor, graph.ELEMENTS[dtypes[1]])
     if part is None:
         return f"the scaled tensor {seam!r} does not follow from {start!r} alone"
     arrays = [f.raw[p.spec.name] for f in feeds] if before is None else list(before)

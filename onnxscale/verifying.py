@@ -220,7 +220,7 @@ def _compared(
             return Comparison(DIFFERS, reason, seed, 0, (), (), (), versions), None
     seams, notes = _seams(worker, subject, placements, feeds, expected)
     seams += layer.checks(
-        worker, original.skeleton, subject.proto, placements, feeds, _loaded(original), _loaded(subject.model)
+        worker, original.skeleton, subject.proto, placements, feeds, loaded(original), loaded(subject.model)
     )
     targets = [p for p in placements if p.role == "output"]
     expected, host, plain = (reference.unscaled(a, targets) for a in (expected, host, plain))
@@ -244,7 +244,7 @@ def _seams(
     worker: Worker, subject: Subject, placements: Sequence[Placement], feeds: list[Feed], expected: list[Answers]
 ) -> tuple[list[SeamCheck], list[str]]:
     checks: list[SeamCheck] = []
-    with_values = _loaded(subject.model)
+    with_values = loaded(subject.model)
     notes: list[str] = []
     for p in placements:
         name = subject.seams.get((p.role, p.spec.name))
@@ -269,7 +269,7 @@ def _seams(
     return checks, notes
 
 
-def _loaded(model: ModelFile) -> seam.Loaded:
+def loaded(model: ModelFile) -> seam.Loaded:
     def with_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
         raw = tensors.payload(model, tensor)
         if raw is None:

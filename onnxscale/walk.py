@@ -40,6 +40,23 @@ def bodies(model: onnx.ModelProto) -> Iterator[Body]:
         waiting += [Body(g, body.depth + 1) for node in body.graph.node if node.attribute for g in subgraphs(node)]
 
 
+def captured(node: onnx.NodeProto) -> set[str]:
+    """The names that the graphs inside a node read from around it."""
+    found: set[str] = set()
+    waiting: list[tuple[onnx.GraphProto, frozenset[str]]] = [(g, frozenset()) for g in subgraphs(node)]
+    while waiting:
+        graph, around = waiting.pop()
+        own = around.union(
+            (v.name for v in graph.input),
+            (t.name for t in graph.initializer),
+            (o for n in graph.node for o in n.output),
+        )
+        reads = {n for inner in graph.node for n in inner.input} | {v.name for v in graph.output}
+        found |= reads - own - {""}
+        waiting += [(g, own) for inner in graph.node if inner.attribute for g in subgraphs(inner)]
+    return found
+
+
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every tensor that the model holds: initializers, sparse ones, attributes, everywhere."""
     for graph, _ in bodies(model):

@@ -39,6 +39,7 @@ ORDER = [
     {"seam", "judging", "reference"},
     {"layer"},
     {"verifying"},
+    {"proving"},
     {"record", "destination"},
     {"pipeline"},
     {"looking"},

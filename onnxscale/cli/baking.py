@@ -51,6 +51,7 @@ def bake(
     data: o.Data = None,
     seed: o.Seed = 0,
     time_limit: o.TimeLimit = 300,
+    verify_limit: o.VerifyLimit = None,
     as_json: o.Json = False,
 ) -> None:
     """Put the scaler inside the model, prove it, and write a model that takes raw values.
@@ -90,7 +91,7 @@ def bake(
     if not no_verify:
         own = None if data is None else rows.read(data, baked.plan.placements)
         with progress.shown("verifying", "feeds run") as tell:
-            baked = baked.verify(own, seed=seed, seconds=time_limit, tell=tell)
+            baked = baked.verify(own, seed=seed, seconds=time_limit, tell=tell, limit=verify_limit)
         assert baked.comparison is not None
         if not as_json:
             print(text.comparison(baked.comparison), flush=True)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def size(text: str) -> int:
+    """A number of bytes: "500000", "64MB", "1.5 GiB". Raises typer.BadParameter."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no size; write a number of bytes, or one such as 500MB or 4GB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it is there.")]
@@ -36,3 +48,12 @@ Data = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the rows that are made up.")]
 TimeLimit = Annotated[float, typer.Option("--time-limit", help="Seconds that onnxruntime may take for one request.")]
+VerifyLimit = Annotated[
+    int | None,
+    typer.Option(
+        "--verify-limit",
+        help="A larger model is proved, not run whole: its changed part is. Such as 4GB; by default a quarter of memory.",
+        metavar="SIZE",
+        parser=size,
+    ),
+]

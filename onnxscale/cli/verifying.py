@@ -29,6 +29,7 @@ def verify(
     data: o.Data = None,
     seed: o.Seed = 0,
     time_limit: o.TimeLimit = 300,
+    verify_limit: o.VerifyLimit = None,
     as_json: o.Json = False,
 ) -> None:
     """Check a baked model against the original and the statistics. Exit 0 VERIFIED, 1 DIFFERS or NOT VERIFIED.
@@ -52,6 +53,7 @@ def verify(
         reading=Reading(dialect, kind, zero_std, accept_defaults, strict, pick),
         seed=seed,
         seconds=time_limit,
+        limit=verify_limit,
     )
     print(json.dumps(plain.comparison(found)) if as_json else text.comparison(found))
     if not found.verified:

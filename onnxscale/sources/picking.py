@@ -18,5 +18,7 @@ def picked(groups: Mapping[str, Group], reading: Reading, what: str = "groups of
             raise StatisticsError(f"--pick {reading.pick}: not among the {what}, which are {names(sorted(groups), 20)}")
         return reading.pick, groups[reading.pick]
     if len(groups) != 1:
-        raise StatisticsError(f"holds several {what}: {names(sorted(groups), 20)}; name the one that is meant with --pick")
+        raise StatisticsError(
+            f"holds several {what}: {names(sorted(groups), 20)}; name the one that is meant with --pick"
+        )
     return next(iter(groups.items()))
