@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from onnxscale import folding, graph, pieces
+from onnxscale import folding, graph, pieces, tensors, walk
 from onnxscale.errors import ModelError
 from onnxscale.graph import Writer
 from onnxscale.modelfile import ModelFile
@@ -63,6 +63,19 @@ def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = Non
     for key, value in (metadata or {}).items():
         proto.metadata_props.add(key=key, value=value)
     return Edited(proto, seams, model.render(proto))
+
+
+def relocated(model: ModelFile, edited: Edited, names: Mapping[str, str]) -> Edited:
+    """The same edit with the external data of the model in files of other names: location -> another."""
+    if not names:
+        return edited
+    proto = onnx.ModelProto()
+    proto.CopyFrom(edited.proto)
+    for tensor in (t for t in walk.tensors(proto) if tensors.is_outside(t)):
+        for item in tensor.external_data:
+            if item.key == "location":
+                item.value = names.get(item.value, item.value)
+    return Edited(proto, edited.seams, model.render(proto))
 
 
 def _input(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:

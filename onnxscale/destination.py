@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from onnxscale import external, modelfile, recognition, saving, tensors, walk
-from onnxscale.errors import ModelError
+from onnxscale.errors import ModelError, OutputError
 from onnxscale.modelfile import ModelFile
 
 
@@ -34,28 +34,54 @@ def beside(model: ModelFile, out: Path) -> bool:
     return model.path is not None and os.path.realpath(model.path.parent) == os.path.realpath(out.parent)
 
 
+def copies(model: ModelFile, out: Path) -> dict[str, str]:
+    """Location -> another name in the same folder for the external data of a model that is to have its own beside `out`."""
+    if not beside(model, out):
+        return {}
+    renamed = {where: Path(where).with_name(f"{out.stem}.{Path(where).name}") for where in data_files(model)}
+    return {where: name.as_posix() for where, name in renamed.items()}
+
+
 @contextmanager
-def carried(model: ModelFile, out: Path) -> Iterator[None]:
-    """The external data files of a model copied beside `out`, where it goes to another folder, for a block that puts the
-    model there; where the block fails, they are removed again. Bakes into one folder wait for each other: none may
-    remove what another has come to rely on."""
-    files = {} if beside(model, out) else data_files(model)
+def carried(
+    model: ModelFile, out: Path, names: Mapping[str, str] | None = None, *, link: bool = False
+) -> Iterator[None]:
+    """The external data files of a model copied beside `out`, where it goes to another folder or asks for other names, for
+    a block that puts the model there; where the block fails, they are removed again. Bakes into one folder wait for each
+    other: none may remove what another has come to rely on. names: location -> another. link: hard links, no copies."""
+    names = names or {}
+    files = data_files(model) if names or not beside(model, out) else {}
     made: list[Path] = []
     with saving.locked(out.parent) if files else nullcontext():
         try:
             for location, source in files.items():
-                target = out.parent / location
+                target = out.parent / names.get(location, location)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if target.exists() and saving.equal_files(source, target):
+                if target.exists() and (os.path.samefile(source, target) or saving.equal_files(source, target)):
                     continue
-                descriptor = external.opened(source)
-                try:
-                    saving.place(target, lambda to, d=descriptor: saving.copy_all(d, to))  # type: ignore[misc]
-                finally:
-                    os.close(descriptor)
+                _linked(source, target) if link else _copied(source, target)
                 made.append(target)
             yield
         except BaseException:
             for data in made:
                 data.unlink(missing_ok=True)
             raise
+
+
+def _copied(source: Path, target: Path) -> None:
+    descriptor = external.opened(source)
+    try:
+        saving.place(target, lambda to: saving.copy_all(descriptor, to))
+    finally:
+        os.close(descriptor)
+
+
+def _linked(source: Path, target: Path) -> None:
+    saving.check(target)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise OutputError(
+            f"{target}: cannot be a hard link to {source} ({reason}); leave --link-data away to copy it"
+        ) from None

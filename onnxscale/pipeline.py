@@ -42,6 +42,7 @@ from onnxscale.step import Array
 from onnxscale.verifying import Golden, Subject
 
 IN_MEMORY = 1 << 26
+DATA = ("share", "copy", "link")
 Rows = Mapping[str, Array] | Callable[[Sequence[Placement]], Mapping[str, Array]]
 Model = str | os.PathLike[str] | bytes | onnx.ModelProto
 Tell = Callable[[int], None]
@@ -144,20 +145,27 @@ class Baked:
         saving.check(out, replace=force or in_place or destination.replaceable(out, baked=True))
 
     def save(
-        self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False, tell: Tell = _quiet
-    ) -> Path:
+        self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False, tell: Tell = _quiet,
+        data: str = "share",
+    ) -> Path:  # fmt: skip
         """Write the model, complete or not at all. Raises OutputError.
 
         A baked model that is there is replaced: it can be made again. force: replace any file; in_place: even the original.
-        External data stay where they are when `path` is in the model's folder; else they are copied beside it.
+        data: of external data, "share" those of the original where `path` is in its folder, else copy them beside `path`;
+        "copy" makes the model its own in any case; "link" makes hard links where others copy.
         """
+        if data not in DATA:
+            raise OutputError(f"data={data!r}: unknown; choose one of {', '.join(DATA)}")
         self.check_output(path, force=force, in_place=in_place)
         out = Path(os.path.abspath(path))
         self.original.unchanged()
-        with destination.carried(self.original, out), ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
+        names = destination.copies(self.original, out) if data == "copy" and not in_place else {}
+        placed = replace(self, edited=baking.relocated(self.original, self.edited, names))
+        files = destination.carried(self.original, out, names, link=data == "link")
+        with files, ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
             digest = hashing.submit(self.original.sha256)
             ours = force or in_place or destination.replaceable(out, baked=True)
-            saving.save(self.original, self.file(digest.result), out, replace=ours, progress=tell)
+            saving.save(self.original, placed.file(digest.result), out, replace=ours, progress=tell)
         return out
 
 

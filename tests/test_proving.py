@@ -186,3 +186,27 @@ def test_a_fold_that_cannot_be_proved_becomes_nodes(monkeypatch: pytest.MonkeyPa
     assert made.comparison is not None and made.comparison.verified
     assert "took the target's scaler in" in made.comparison.notes[0]
     assert {p.form for p in made.plan.placements} == {"nodes"}
+
+
+def test_a_model_of_100_gigabytes(cli, tmp_path: Path) -> None:
+    """Its weights are a sparse file: nothing reads them, and nothing copies them."""
+    side = 163_840
+    first = build.tensor(build.draw(build.WIDTH, 64), "w")
+    large = onnx.TensorProto(name="large", dims=[side, side], data_type=onnx.TensorProto.FLOAT, data_location=1)
+    for key, value in (("location", "model.data"), ("offset", "0"), ("length", str(4 * side * side))):
+        large.external_data.add(key=key, value=value)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Gather", ["large", "h"], ["g"]),
+        helper.make_node("Identity", ["g"], ["y"]),
+    ]
+    onnx.save(build.model(nodes, [build.value("x")], [build.value("y", None)], [first, large]), tmp_path / "model.onnx")
+    with (tmp_path / "model.data").open("wb") as data:
+        data.truncate(4 * side * side)
+    (tmp_path / "s.json").write_text(json.dumps({"mean": build.MEAN.tolist(), "std": build.STD.tolist()}))
+    made = cli("bake", tmp_path / "model.onnx", tmp_path / "s.json", "-o", tmp_path / "out.onnx")
+    assert made.returncode == 0 and "VERIFIED: proved: " in made.stdout, made.stdout + made.stderr
+    assert f"{4 * side * side:,} bytes" in made.stdout or "107,374" in made.stdout
+    assert {p.name for p in tmp_path.iterdir()} == {"model.onnx", "model.data", "s.json", "out.onnx"}
+    back = cli("unbake", tmp_path / "out.onnx", "-o", tmp_path / "back.onnx")
+    assert back.returncode == 0 and (tmp_path / "back.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import onnxruntime as ort
 import pytest
 
-from onnxscale import saving
+from onnxscale import pipeline, saving
 from onnxscale.errors import OnnxscaleError, OutputError
 from tests import build
 
@@ -258,3 +260,38 @@ def test_several_at_once_in_one_folder(same: bool, tmp_path: Path) -> None:
         assert set(codes) <= {0, 7}, "7: the other came first between the look and the link"
         assert {found[o.name] for o in outs} == {bench.whole}
         assert found["weights.bin"] == bench.before["weights.bin"]
+
+
+def test_data_beside_the_model_are_copied_on_request(tmp_path: Path) -> None:
+    model = build.external(tmp_path)
+    before = _digests(tmp_path)
+    out = build.bake(model).save(tmp_path / "out.onnx", data="copy")
+    assert _digests(tmp_path) == before | _digests(tmp_path) and (tmp_path / "out.weights.bin").exists()
+    (tmp_path / "moved").mkdir()
+    for name in ("out.onnx", "out.weights.bin"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    moved = tmp_path / "moved" / out.name
+    x = build.draw(5, build.WIDTH).astype("f")
+    want = ort.InferenceSession(model).run(None, {"x": ((x - build.MEAN) / build.STD).astype("f")})[0]
+    np.testing.assert_allclose(ort.InferenceSession(moved).run(None, {"x": x})[0], want, rtol=1e-5, atol=1e-6)
+    assert pipeline.unbake(moved, tmp_path / "moved" / "back.onnx").read_bytes() == model.read_bytes()
+    assert _digests(tmp_path) == before
+
+
+def test_data_elsewhere_are_linked_on_request(tmp_path: Path) -> None:
+    model = build.external(tmp_path)
+    (tmp_path / "away").mkdir()
+    build.bake(model).save(tmp_path / "away" / "out.onnx", data="link")
+    assert (tmp_path / "away" / "weights.bin").samefile(tmp_path / "weights.bin")
+    build.bake(model).save(tmp_path / "beside.onnx", data="link")
+    assert {p.name for p in tmp_path.iterdir()} == {"away", "beside.onnx", "model.onnx", "weights.bin"}
+
+
+def test_data_are_never_written_over(tmp_path: Path) -> None:
+    model = build.external(tmp_path)
+    (tmp_path / "out.weights.bin").write_bytes(b"somebody's")
+    with pytest.raises(OutputError, match="exists already"):
+        build.bake(model).save(tmp_path / "out.onnx", data="copy")
+    assert (tmp_path / "out.weights.bin").read_bytes() == b"somebody's" and not (tmp_path / "out.onnx").exists()
+    with pytest.raises(OutputError, match="choose one of share, copy, link"):
+        build.bake(model).save(tmp_path / "out.onnx", data="move")

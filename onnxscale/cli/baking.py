@@ -47,6 +47,10 @@ def bake(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Write without running the model.")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="Replace MODEL itself.")] = False,
+    copy_data: Annotated[bool, typer.Option("--copy-data", help="Copy external data, also beside MODEL.")] = False,
+    link_data: Annotated[
+        bool, typer.Option("--link-data", help="Hard-link external data where they would be copied.")
+    ] = False,
     force: o.Force = False,
     data: o.Data = None,
     seed: o.Seed = 0,
@@ -72,6 +76,8 @@ def bake(
 
     if in_place and out is not None:
         raise OutputError("--in-place writes MODEL itself; leave -o away, or leave --in-place away")
+    if copy_data and link_data:
+        raise OutputError("--copy-data and --link-data exclude each other")
     if in_place and remote.is_url(model):
         raise OutputError(f"--in-place cannot write to {model}; name an output on this machine with -o")
     beside = Path(PurePosixPath(model).name) if remote.is_url(model) else Path(model)
@@ -100,7 +106,8 @@ def bake(
                 print(json.dumps(plain.baked(baked, None)))
             _refuse(baked.comparison.verdict, baked.comparison.reason)
     with progress.shown("writing", "MB", len(baked.original.data), 1 << 20) as tell:
-        path = baked.save(place, force=force, in_place=in_place, tell=tell)
+        kept = "copy" if copy_data else "link" if link_data else "share"
+        path = baked.save(place, force=force, in_place=in_place, tell=tell, data=kept)
     print(json.dumps(plain.baked(baked, str(place)))) if as_json else print(
         f"wrote {clean(place)} ({path.stat().st_size:,} bytes)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +82,7 @@ def follow(proto: onnx.ModelProto, known: Known, first: Carried) -> Trail:
 
     for node in proto.graph.node:
         ports = tuple(i for i, name in enumerate(node.input) if name in carried)
-        captured = tuple(n for n in _captured(node) if n in carried) if node.attribute else ()
+        captured = tuple(sorted(n for n in walk.captured(node) if n in carried)) if node.attribute else ()
         if not ports and not captured:
             continue
         if node.op_type in graph.SHAPE_READERS and node.domain in STANDARD:
@@ -107,14 +106,3 @@ def follow(proto: onnx.ModelProto, known: Known, first: Carried) -> Trail:
 
 def _moves(node: onnx.NodeProto, ports: tuple[int, ...]) -> bool:
     return ports == (0,) or node.op_type == "Concat" or (node.op_type in ARITHMETIC and len(ports) == 1)
-
-
-def _captured(node: onnx.NodeProto) -> Iterator[str]:
-    """Names that the node's graphs read from outside; a name may come more than once."""
-    for inner in walk.subgraphs(node):
-        own = {v.name for v in inner.input} | {t.name for t in inner.initializer}
-        own.update(o for n in inner.node for o in n.output)
-        read = [n for item in inner.node for n in item.input] + [o.name for o in inner.output]
-        for item in inner.node:
-            read.extend(_captured(item) if item.attribute else ())
-        yield from dict.fromkeys(n for n in read if n and n not in own)
