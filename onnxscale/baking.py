@@ -33,11 +33,13 @@ KEPT = 16 << 20
 @dataclass(frozen=True)
 class Edited:
     """A model with its scalers in. seams: (role, tensor name) -> the tensor that holds the scaled values (inputs) or
-    the values before they are scaled back (outputs). pieces: the new file without its record."""
+    the values before they are scaled back (outputs). pieces: the new file without its record. moved: bytes of it that
+    went to a data file (spilling.py)."""
 
     proto: onnx.ModelProto
     seams: Mapping[tuple[str, str], str]
     pieces: Pieces
+    moved: int = 0
 
 
 def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = None) -> Edited:
@@ -124,6 +126,8 @@ def _clips_at_the_end(steps: list[Step]) -> list[Step]:
 def undo(model: ModelFile, edited: Edited, keep: str) -> dict[str, object]:
     """What the record says of how the original is made of the baked file: "undo", or, where what the bake replaced is
     not kept, "not_kept", the number of its bytes. keep: "always", "never", or "auto" (up to KEPT bytes)."""
+    if edited.moved:
+        return {"not_kept": edited.moved}
     parts = pieces.inverted(edited.pieces, len(model.data), model.read)
     size = pieces.literal(parts)
     if keep == "always" or (keep == "auto" and size <= KEPT):
@@ -148,8 +152,8 @@ def unbake(model: ModelFile) -> Pieces:
         raise ModelError(f"{model.name}: carries no scaler of onnxscale's; there is nothing to undo")
     if "not_kept" in record:
         raise ModelError(
-            f"{model.name}: {record['not_kept']} bytes that the bake replaced were not kept in it (--keep-original always "
-            f"keeps them). Take the original model, whose sha256 onnxscale inspect shows"
+            f"{model.name}: {record['not_kept']} bytes that the bake replaced or moved to external data are not in it "
+            f"(--keep-original always keeps what it replaces). Take the original model, whose sha256 onnxscale inspect shows"
         )
     parts = pieces.from_json(record.get("undo"))
     original = record.get("original")

@@ -10,6 +10,7 @@ from pathlib import Path
 from onnxscale import external, modelfile, recognition, saving, tensors, walk
 from onnxscale.errors import ModelError, OutputError
 from onnxscale.modelfile import ModelFile
+from onnxscale.pieces import Pieces
 
 
 def same_file(a: Path, b: Path) -> bool:
@@ -85,3 +86,17 @@ def _linked(source: Path, target: Path) -> None:
         raise OutputError(
             f"{target}: cannot be a hard link to {source} ({reason}); leave --link-data away to copy it"
         ) from None
+
+
+@contextmanager
+def held(model: ModelFile, content: Pieces, path: Path, *, replace: bool) -> Iterator[None]:
+    """A data file of the pieces of `model`, where there are any, for a block that puts the model there; where the block
+    fails, it is removed again."""
+    if content:
+        saving.save(model, content, path, replace=replace)
+    try:
+        yield
+    except BaseException:
+        if content:
+            path.unlink(missing_ok=True)
+        raise

@@ -29,6 +29,7 @@ from onnxscale import (
     remote,
     saving,
     sources,
+    spilling,
     verifying,
 )
 from onnxscale.baking import Edited
@@ -42,6 +43,7 @@ from onnxscale.step import Array
 from onnxscale.verifying import Golden, Subject
 
 IN_MEMORY = 1 << 26
+SPILLED = "the result would pass protobuf's limit of 2 GB: its large constants go to a data file beside it"
 DATA = ("share", "copy", "link")
 Rows = Mapping[str, Array] | Callable[[Sequence[Placement]], Mapping[str, Array]]
 Model = str | os.PathLike[str] | bytes | onnx.ModelProto
@@ -108,7 +110,9 @@ class Baked:
         how: dict[str, Any] = {"data": data, "seed": seed, "seconds": seconds, "tell": tell}
         with self._runnable() as content:
             subject = Subject(self.edited.proto, self.original, content, self.edited.seams)
-            comparison, golden = _compared(self.original, subject, self.plan, limit, how)
+            comparison, golden = _compared(
+                self.original, subject, self.plan, limit, how, prove=spilling.needed(self.edited)
+            )
         unproved = comparison.verdict == NOT_VERIFIED and comparison.how == "proof"
         if (comparison.verdict == DIFFERS or unproved) and self.as_nodes is not None:
             made = self.as_nodes().verify(data, seed=seed, seconds=seconds, tell=tell, limit=limit)
@@ -159,12 +163,17 @@ class Baked:
         self.check_output(path, force=force, in_place=in_place)
         out = Path(os.path.abspath(path))
         self.original.unchanged()
+        ours = force or in_place or destination.replaceable(out, baked=True)
         names = destination.copies(self.original, out) if data == "copy" and not in_place else {}
-        placed = replace(self, edited=baking.relocated(self.original, self.edited, names))
+        edited = baking.relocated(self.original, self.edited, names)
+        content: pieces.Pieces = []
+        if spilling.needed(edited):
+            edited, content = spilling.spilled(self.original, edited, f"{out.stem}.data")
+        placed = replace(self, edited=edited)
         files = destination.carried(self.original, out, names, link=data == "link")
-        with files, ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
+        own = destination.held(self.original, content, out.with_name(f"{out.stem}.data"), replace=ours)
+        with files, own, ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
             digest = hashing.submit(self.original.sha256)
-            ours = force or in_place or destination.replaceable(out, baked=True)
             saving.save(self.original, placed.file(digest.result), out, replace=ours, progress=tell)
         return out
 
@@ -193,7 +202,10 @@ def bake(
     plan = planning.plan(opened_model, statistics, options, wanted)
     if reading.strict and plan.warnings:
         raise PlanError(f"--strict: {'; '.join(plan.warnings)}")
-    baked = Baked(opened_model, plan, baking.apply(opened_model, plan, image_keys(plan)))
+    edited = baking.apply(opened_model, plan, image_keys(plan))
+    if spilling.needed(edited):
+        plan = replace(plan, notes=(*plan.notes, SPILLED))
+    baked = Baked(opened_model, plan, edited)
     if options.form != "auto" or not baked.folds:
         return baked
     nodes = replace(options, form="nodes")
@@ -201,11 +213,11 @@ def bake(
 
 
 def _compared(
-    original: ModelFile, subject: Subject, plan: Plan, limit: int | None, how: Mapping[str, Any]
+    original: ModelFile, subject: Subject, plan: Plan, limit: int | None, how: Mapping[str, Any], *, prove: bool = False
 ) -> tuple[Comparison, Golden | None]:
     """Both models run, or the one proved to be the other where they are larger than `limit` bytes."""
     most = proving.default_limit() if limit is None else limit
-    if proving.size(original) <= most:
+    if proving.size(original) <= most and not prove:
         return verifying.verify(original, subject, plan, **how)
     with modelfile.open_model(subject.content) as written:
         whole = replace(subject, proto=written.skeleton, model=replace(written, path=subject.model.path))

@@ -40,7 +40,7 @@ ORDER = [
     {"layer"},
     {"verifying"},
     {"proving"},
-    {"record", "destination"},
+    {"record", "destination", "spilling"},
     {"pipeline"},
     {"looking"},
     {"reporting"},

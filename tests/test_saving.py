@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from onnxscale import pipeline, saving
+from onnxscale import pipeline, saving, spilling
 from onnxscale.errors import OnnxscaleError, OutputError
 from tests import build
 
@@ -295,3 +295,26 @@ def test_data_are_never_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "out.weights.bin").read_bytes() == b"somebody's" and not (tmp_path / "out.onnx").exists()
     with pytest.raises(OutputError, match="choose one of share, copy, link"):
         build.bake(model).save(tmp_path / "out.onnx", data="move")
+
+
+@pytest.mark.parametrize("form", ["nodes", "auto"])
+def test_a_result_over_the_limit_of_protobuf_spills(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(build.mlp(hidden=50_000).SerializeToString())
+    monkeypatch.setattr(spilling, "LIMIT", spilling.RESERVE + 20_000)
+    made = build.bake(model, form=form)
+    assert "passes" in str(made.plan.notes) or "2 GB" in str(made.plan.notes)
+    made = made.verify()
+    assert made.comparison is not None and made.comparison.verified and made.comparison.how == "proof"
+    out = made.save(tmp_path / "out.onnx")
+    assert {p.name for p in tmp_path.iterdir()} == {"model.onnx", "out.onnx", "out.data"}
+    assert out.stat().st_size < (20_000 if form == "nodes" else model.stat().st_size)
+    x = build.draw(5, build.WIDTH).astype("f")
+    want = ort.InferenceSession(model).run(None, {"x": ((x - build.MEAN) / build.STD).astype("f")})[0]
+    np.testing.assert_allclose(ort.InferenceSession(out).run(None, {"x": x})[0], want, rtol=1e-4, atol=1e-5)
+    with pytest.raises(OnnxscaleError, match="moved to external data are not in it"):
+        pipeline.unbake(out, tmp_path / "back.onnx")
+    (tmp_path / "other.data").write_bytes(b"somebody's")
+    with pytest.raises(OutputError, match="exists already"):
+        made.save(tmp_path / "other.onnx")
+    assert (tmp_path / "other.data").read_bytes() == b"somebody's" and not (tmp_path / "other.onnx").exists()

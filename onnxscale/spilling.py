@@ -1,0 +1,45 @@
+"""A result that would pass protobuf's limit of 2 GB: its large constants go to a data file beside it.
+
+The file then is not the original with splices any more, so that an unbake needs the original.
+"""
+
+from __future__ import annotations
+
+import onnx
+
+from onnxscale import lazy, pieces
+from onnxscale.baking import Edited
+from onnxscale.modelfile import ModelFile
+from onnxscale.pieces import Copy, Pieces
+from onnxscale.wire import fields
+
+LIMIT = (1 << 31) - 1
+RESERVE = 24 << 20  # for the record, with what a fold replaced
+ALIGNMENT = 4096  # of a tensor in the data file: runtimes map pages
+
+
+def needed(edited: Edited) -> bool:
+    """Whether one file cannot hold the model."""
+    return pieces.size(edited.pieces) + RESERVE > LIMIT
+
+
+def spilled(model: ModelFile, edited: Edited, location: str) -> tuple[Edited, Pieces]:
+    """The same edit with every large initializer in a data file of this name, and the pieces of that file."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(edited.proto)
+    data: Pieces = []
+    at = 0
+    for tensor in proto.graph.initializer:
+        stub = lazy.payload(tensor)
+        if stub is None:
+            continue
+        field = next(iter(fields(model.data, stub.offset, stub.offset + stub.length)))
+        length = field.end - field.value
+        del tensor.external_data[:]
+        for key, value in (("location", location), ("offset", str(at)), ("length", str(length))):
+            tensor.external_data.add(key=key, value=value)
+        padding = -length % ALIGNMENT
+        data += [Copy(field.value, length), bytes(padding)]
+        at += length + padding
+    made = Edited(proto, edited.seams, model.render(proto), moved=at)
+    return made, pieces.joined(data)
