@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from onnxscale.comparing import Comparison
     from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
+    from onnxscale.origins import read
     from onnxscale.pipeline import Baked, bake, unbake, verify
     from onnxscale.plans import Options, Plan
     from onnxscale.scalers import Scaler, make
-    from onnxscale.sources import read
     from onnxscale.statistics import Fitted, Reading, Source, Statistics
     from onnxscale.step import Step
     from onnxscale.targets import convert
@@ -35,7 +35,7 @@ _HOME = {
     **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
     # statistics and scalers
-    "read": "sources",
+    "read": "origins",
     "convert": "targets",
     **dict.fromkeys(("Fitted", "Reading", "Source", "Statistics"), "statistics"),
     **dict.fromkeys(("Scaler", "make"), "scalers"),

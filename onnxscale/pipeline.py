@@ -20,6 +20,7 @@ from onnxscale import (
     destination,
     graph,
     modelfile,
+    origins,
     pieces,
     planning,
     preflight,
@@ -28,7 +29,6 @@ from onnxscale import (
     record,
     remote,
     saving,
-    sources,
     spilling,
     verifying,
 )
@@ -196,8 +196,8 @@ def bake(
     """
     options = replace(options or Options(), **asked)
     reading = reading or Reading()
-    statistics = sources.read(scaler, reading)
-    wanted = None if target is None else sources.read(target, reading)
+    statistics = origins.read(scaler, reading)
+    wanted = None if target is None else origins.read(target, reading)
     opened_model = opened(model)
     plan = planning.plan(opened_model, statistics, options, wanted)
     if reading.strict and plan.warnings:
@@ -241,8 +241,8 @@ def verify(
     """
     subject, original = opened(baked), opened(against)
     reading = reading or Reading()
-    statistics = sources.read(scaler, reading)
-    wanted = None if target is None else sources.read(target, reading)
+    statistics = origins.read(scaler, reading)
+    wanted = None if target is None else origins.read(target, reading)
     held = recognition.recorded(subject)
     chosen = _as_baked(options or Options(), held, subject, statistics)
     plan = planning.plan(original, statistics, chosen, wanted)

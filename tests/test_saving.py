@@ -300,7 +300,7 @@ def test_data_are_never_written_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["nodes", "auto"])
 def test_a_result_over_the_limit_of_protobuf_spills(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "model.onnx"
-    model.write_bytes(build.mlp(hidden=50_000).SerializeToString())
+    model.write_bytes(build.mlp(hidden=20_000).SerializeToString())
     monkeypatch.setattr(spilling, "LIMIT", spilling.RESERVE + 20_000)
     made = build.bake(model, form=form)
     assert "passes" in str(made.plan.notes) or "2 GB" in str(made.plan.notes)

@@ -84,7 +84,11 @@ def read(source: object, reading: Reading | None = None) -> Statistics:
     reading = reading or Reading()
     if isinstance(source, Statistics):
         return source
-    found = _read(source, reading)
+    return linted(_read(source, reading), reading)
+
+
+def linted(found: Statistics, reading: Reading) -> Statistics:
+    """The statistics with warnings of what looks like a mistake in the numbers. Raises StatisticsError under reading.strict."""
     inputs, outputs = ({n: _linted(f, reading) for n, f in part.items()} for part in (found.inputs, found.outputs))
     return dataclasses.replace(found, inputs=inputs, outputs=outputs)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxscale import remote, saving, sources
+from onnxscale import origins, remote, saving
 from onnxscale.errors import OutputError, names
 from onnxscale.statistics import Reading, Statistics
 from onnxscale.targets import arrays, huggingface, native, runtimes
@@ -52,7 +52,7 @@ def target(out: str, to: str = "") -> Target:
 def content(source: object, out: str, to: str = "", reading: Reading | None = None) -> tuple[Target, bytes, Statistics]:
     """The target, the bytes for it, and what was read. Raises StatisticsError where the target cannot express it."""
     chosen = target(out, to)
-    statistics = sources.read(source, reading)
+    statistics = origins.read(source, reading)
     return chosen, chosen.write(statistics), statistics
 
 
