@@ -102,7 +102,7 @@ class Comparison:
 
 def is_numbers(value: Any) -> bool:
     """True for an array of floats; everything else (labels, strings, sequences, maps) compares exactly."""
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    return isinstance(value, np.ndarray) and (value.dtype.kind == "f" or value.dtype.name == "bfloat16")
 
 
 def same(a: Any, b: Any) -> bool:
@@ -110,7 +110,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
-        return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+        return bool(np.array_equal(a, b, equal_nan=is_numbers(a)))
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):

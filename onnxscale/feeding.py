@@ -148,7 +148,7 @@ class Feeder:
         if spec.dtype == "bool":
             return np.asarray(rng.random(dims) < 0.5)
         if spec.dtype in graph.FLOATS:
-            return np.asarray(rng.standard_normal(dims)).astype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+            return np.asarray(rng.standard_normal(dims)).astype(np.dtype(spec.dtype))
         if self.numbers and spec.dtype in ("int64", "int32"):
             return np.asarray(rng.choice(np.array(self.numbers), dims)).astype(spec.dtype)
         return np.full(dims, min(integer, np.iinfo(spec.dtype).max), spec.dtype)

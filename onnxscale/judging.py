@@ -9,6 +9,7 @@ import numpy as np
 
 from onnxscale.comparing import Flip, OutputCheck, Worst, argmax_flips, numbers, relative, same, ulps
 from onnxscale.feeding import Feed
+from onnxscale.precision import UNIT
 from onnxscale.samples import LARGEST
 from onnxscale.step import Array
 from onnxscale.worker import Answers, Failure
@@ -109,7 +110,7 @@ def _floats(name: str, answers: Sequence[_Answers], bound: float, near: Threshol
                 difference, _ = relative(o, _n(a.expected))
                 if difference.size and np.isfinite(difference).all():
                     noise = max(noise, float(difference.max()) / largest)
-    unit = float(np.finfo(_n(answers[0].expected).dtype).eps) / 2
+    unit = UNIT[_n(answers[0].expected).dtype.name]
     tolerance = MARGIN * noise + EPSILONS * unit + bound
     worst: Worst | None = None
     most = absolute = ulp = 0.0

@@ -180,13 +180,42 @@ def _session(model: Runnable, optimized: bool) -> Any:
 
 def _run(session: Any, feeds: Sequence[Feeds]) -> list[Answers]:
     names = [o.name for o in session.get_outputs()]
+    halves = any(v.type == "tensor(bfloat16)" for v in (*session.get_inputs(), *session.get_outputs()))
     answers: list[Answers] = []
     for feed in feeds:
         try:
-            answers.append(dict(zip(names, session.run(None, dict(feed)), strict=True)))
+            answer = _run_values(session, feed) if halves else session.run(None, dict(feed))
+            answers.append(dict(zip(names, answer, strict=True)))
         except Exception as error:  # noqa: BLE001  a model may refuse a row, and that is its answer
             answers.append(Failure(_first_line(error)))
     return answers
+
+
+def _run_values(session: Any, feed: Feeds) -> list[Any]:
+    """One run of a model with bfloat16 inputs or outputs, which onnxruntime's numpy interface does not know."""
+    import ctypes
+
+    import numpy as np
+    import onnxruntime as ort
+    from onnx import TensorProto
+
+    def wrapped(array: Any) -> Any:
+        if array.dtype.name != "bfloat16":
+            return ort.OrtValue.ortvalue_from_numpy(array)
+        bits = np.ascontiguousarray(array).view(np.uint16).reshape(array.shape)
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, TensorProto.BFLOAT16)
+
+    def unwrapped(value: Any) -> Any:
+        if value.data_type() != "tensor(bfloat16)":
+            return value.numpy()
+        count = int(np.prod(value.shape()))
+        if not count:
+            return np.zeros(value.shape(), np.dtype("bfloat16"))
+        bits: Any = (ctypes.c_uint16 * count).from_address(value.data_ptr())
+        return np.frombuffer(bits, np.uint16).copy().view(np.dtype("bfloat16")).reshape(value.shape())
+
+    held = {name: wrapped(np.asarray(array)) for name, array in feed.items()}
+    return [unwrapped(v) for v in session.run_with_ort_values(None, held)]
 
 
 def _check(model: bytes) -> Failure | None:

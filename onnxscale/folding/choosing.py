@@ -95,7 +95,7 @@ class Judge:
         narrow = _narrowed(carried)
         noise = composing.noise(carried, span)
         site = self._site(leaf, carried, affine, _noisy(bound.whole(affine, span, narrow), noise))
-        first = absorber(site)
+        first = _entered(absorber(site), carried)
         if not isinstance(first, Refusal) and self._within(first.error):
             return self._settled(leaf, what, site, first)
         why = first.reason if isinstance(first, Refusal) else self._too_far(first.error)
@@ -113,7 +113,7 @@ class Judge:
         lost = np.abs(zero - sum(parts)) + np.abs(zero) * (0.0 if _subtracts_first(carried.transform) else bound.SLACK)
         reach = bound.moved(affine, span, lost, unit, len(parts), narrow)
         site = self._site(leaf, carried, rest, _noisy(reach, noise))
-        second = absorber(site)
+        second = _entered(absorber(site), carried)
         if not isinstance(second, Refusal) and self._within(second.error):
             return replace(self._settled(leaf, what, site, second, "scale", why), subtract=parts)
         last = (
@@ -201,6 +201,14 @@ def _narrowed(carried: Carried) -> float:
     """The unit of the narrowest Cast that rounds raw values, or 0."""
     units = [UNIT.get(d, 1.0) for d in carried.passed]
     return max(units) if max(units) > units[0] else 0.0
+
+
+def _entered(made: Change | Refusal, carried: Carried) -> Change | Refusal:
+    """With what the original rounds itself where its input is of a narrower type than the layer."""
+    unit = UNIT.get(carried.passed[0], 1.0)
+    if isinstance(made, Refusal) or unit <= UNIT.get(carried.dtype, 1.0):
+        return made
+    return replace(made, error=replace(made.error, own=made.error.own + unit * made.error.size))
 
 
 def _zero(carried: Carried, affine: Affine) -> Array:

@@ -85,10 +85,12 @@ def scaler(carried: Carried) -> Affine | None:
 
 
 def noise(carried: Carried, span: Range) -> Array:
-    """What the model's own arithmetic has rounded, at each position: |error| of the scaled value in the original."""
-    if not carried.own:
+    """What the model's own arithmetic has rounded, at each position: |error| of the scaled value in the original. Its input
+    may be of a narrower type than the arithmetic is."""
+    unit = UNIT[carried.passed[0]]
+    if not carried.own and unit <= UNIT.get(carried.dtype, 1.0):
         return np.zeros(())
-    unit, base = UNIT[carried.passed[0]], scaler(carried)
+    base = scaler(carried)
     if base is None:
         return np.full((), np.inf)
     ends = [base.scale * v + base.shift for v in (span.low, span.high)]
