@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxscale.errors import StatisticsError, names
+from onnxscale.sources import spark
 from onnxscale.statistics import Reading, Source, Statistics
 
 MEMBERS = ("preprocessor_config.json",)
@@ -22,7 +23,7 @@ class Folder:
     read: Callable[[Path, Reading, Source], Statistics]
 
 
-FOLDERS: tuple[Folder, ...] = ()
+FOLDERS: tuple[Folder, ...] = (Folder("Spark ML", spark.is_spark, spark.read),)
 
 
 def member(path: Path) -> Path | None:
