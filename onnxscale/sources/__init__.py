@@ -25,6 +25,7 @@ from onnxscale.sources import (
     joblibs,
     jsons,
     npzs,
+    parquets,
     pickles,
     records,
     safetensor,
@@ -64,6 +65,7 @@ def _plain(read: Callable[[bytes], object]) -> Callable[[bytes, Reading], object
 CONTAINERS = (
     Container("skops", skopses.sniff, _plain(skopses.read)),
     Container("npz", npzs.sniff, _plain(npzs.read)),
+    Container("parquet", parquets.sniff, _plain(parquets.read)),
     Container("joblib", pickles.sniff_joblib, _plain(pickles.read)),
     Container("pickle", pickles.sniff, _plain(pickles.read)),
     Container("compressed pickle", joblibs.sniff, _plain(joblibs.read)),

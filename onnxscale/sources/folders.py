@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxscale.errors import StatisticsError, names
-from onnxscale.sources import spark
+from onnxscale.sources import parquetfolder, spark
 from onnxscale.statistics import Reading, Source, Statistics
 
 MEMBERS = ("preprocessor_config.json",)
@@ -23,7 +23,10 @@ class Folder:
     read: Callable[[Path, Reading, Source], Statistics]
 
 
-FOLDERS: tuple[Folder, ...] = (Folder("Spark ML", spark.is_spark, spark.read),)
+FOLDERS: tuple[Folder, ...] = (
+    Folder("Spark ML", spark.is_spark, spark.read),
+    Folder("parquet", parquetfolder.is_parquet, parquetfolder.read),
+)
 
 
 def member(path: Path) -> Path | None:

@@ -66,7 +66,7 @@ class Frame:
 
 def is_spark(path: Path) -> bool:
     """Whether a folder is one that Spark ML saved."""
-    return any(_files(path / "metadata", "part-"))
+    return any(files(path / "metadata", "part-"))
 
 
 def read(path: Path, reading: Reading, source: Source) -> Statistics:
@@ -79,7 +79,7 @@ def read(path: Path, reading: Reading, source: Source) -> Statistics:
     return alone(_fitted(frame, name, reading), source)
 
 
-def _files(folder: Path, start: str, end: str = "") -> list[Path]:
+def files(folder: Path, start: str, end: str = "") -> list[Path]:
     """The plain files of a folder; Spark's own marks (_SUCCESS, .crc) and links are none."""
     if not folder.is_dir() or folder.is_symlink():
         return []
@@ -87,7 +87,7 @@ def _files(folder: Path, start: str, end: str = "") -> list[Path]:
     return sorted(p for p in held if p.is_file() and not p.is_symlink() and not p.name.startswith((".", "_")))
 
 
-def _content(file: Path) -> bytes:
+def content(file: Path) -> bytes:
     try:
         if file.stat().st_size > LARGEST:
             raise StatisticsError(f"{file.name}: {file.stat().st_size:,} bytes; expected at most {LARGEST:,}")
@@ -97,7 +97,7 @@ def _content(file: Path) -> bytes:
 
 
 def _metadata(path: Path) -> Mapping[str, Any]:
-    lines = [line for f in _files(path / "metadata", "part-") for line in _content(f).splitlines() if line.strip()]
+    lines = [line for f in files(path / "metadata", "part-") for line in content(f).splitlines() if line.strip()]
     if len(lines) != 1:
         raise StatisticsError(
             f"{path.name}/metadata holds {len(lines)} lines; expected one of JSON, as Spark writes it"
@@ -122,9 +122,9 @@ def _stage(path: Path, reading: Reading, notes: list[str]) -> Stage:
 
 def _row(path: Path, name: str) -> Mapping[str, Any]:
     rows: list[Mapping[str, Any]] = []
-    for file in _files(path / "data", "", ".parquet"):
+    for file in files(path / "data", "", ".parquet"):
         try:
-            table = parquets.table(_content(file))
+            table = parquets.table(content(file))
         except StatisticsError as error:
             raise StatisticsError(f"data/{file.name}: {error}") from None
         if table.num_rows + len(rows) > 1:
