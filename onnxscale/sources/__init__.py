@@ -25,6 +25,8 @@ from onnxscale.sources import (
     joblibs,
     jsons,
     npzs,
+    openvinoargs,
+    openvinos,
     parquets,
     pickles,
     records,
@@ -44,11 +46,13 @@ LARGEST = 256 << 20
 @dataclass(frozen=True)
 class Container:
     """A file format. sniff: whether these bytes, of a file of this name, are it. read: the bytes as plain values, or as
-    statistics where the format is a framework's own; raises StatisticsError."""
+    statistics where the format is a framework's own; raises StatisticsError. beside: the same for a format that keeps a part of
+    itself in a file beside, given the path where there is one."""
 
     format: str
     sniff: Callable[[bytes, str], bool]
     read: Callable[[bytes, Reading], object]
+    beside: Callable[[bytes, Reading, Path | None], object] | None = None
 
 
 def _plain(read: Callable[[bytes], object]) -> Callable[[bytes, Reading], object]:
@@ -69,6 +73,8 @@ CONTAINERS = (
     Container("joblib", pickles.sniff_joblib, _plain(pickles.read)),
     Container("pickle", pickles.sniff, _plain(pickles.read)),
     Container("compressed pickle", joblibs.sniff, _plain(joblibs.read)),
+    Container("OpenVINO IR", openvinos.sniff, openvinos.read, openvinos.beside),
+    Container("OpenVINO arguments", openvinoargs.sniff, openvinoargs.read),
     Container("toml", tomls.sniff, _plain(tomls.read)),
     Container("json", jsons.sniff, _plain(jsons.read)),
     Container("safetensors", safetensor.sniff, safetensor.read),
@@ -143,7 +149,7 @@ def _read_file(path: Path, reading: Reading) -> Statistics:
         if state.st_size > LARGEST:
             raise StatisticsError(f"{path}: {state.st_size:,} bytes; a statistics file has at most {LARGEST:,}")
         data = file.read(LARGEST + 1)
-    return _read_bytes(data, path.name, reading)
+    return _read_bytes(data, path.name, reading, path)
 
 
 def _read_far(url: str, reading: Reading) -> Statistics:
@@ -156,7 +162,7 @@ def _read_far(url: str, reading: Reading) -> Statistics:
         raise StatisticsError(str(error)) from None
 
 
-def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
+def _read_bytes(data: bytes, name: str, reading: Reading, path: Path | None = None) -> Statistics:
     if not data.strip():
         raise StatisticsError(f"{name}: the file is empty")
     container = next((c for c in CONTAINERS if c.sniff(data, name)), None)
@@ -166,7 +172,7 @@ def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
         )
     source = Source(container.format, name, hashlib.sha256(data).hexdigest())
     try:
-        content = container.read(data, reading)
+        content = container.beside(data, reading, path) if container.beside else container.read(data, reading)
         if isinstance(content, Statistics):
             return dataclasses.replace(content, source=_located(content.source, source))
         if isinstance(content, Document):
