@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnxscale.sources import images
+from onnxscale.sources import bioimages, bridgescalers, images
 from onnxscale.statistics import Reading, Source, Statistics
 
 
@@ -19,7 +19,11 @@ class Config:
     read: Callable[[Mapping[Any, Any], Reading, Source], Statistics]
 
 
-CONFIGS: tuple[Config, ...] = (Config("Hugging Face image processor", images.is_image, images.read),)
+CONFIGS: tuple[Config, ...] = (
+    Config("Hugging Face image processor", images.is_image, images.read),
+    Config("bioimage.io model", bioimages.is_bioimage, bioimages.read),
+    Config("bridgescaler", bridgescalers.is_bridge, bridgescalers.read),
+)
 
 
 def config_of(content: object) -> Config | None:
