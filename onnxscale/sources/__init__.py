@@ -20,6 +20,7 @@ from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import (
     csvs,
+    deepstreams,
     estimators,
     folders,
     joblibs,
@@ -77,6 +78,7 @@ CONTAINERS = (
     Container("OpenVINO IR", openvinos.sniff, openvinos.read, openvinos.beside),
     Container("PMML", pmmls.sniff, pmmls.read),
     Container("OpenVINO arguments", openvinoargs.sniff, openvinoargs.read),
+    Container("DeepStream configuration", deepstreams.sniff, deepstreams.read),
     Container("toml", tomls.sniff, _plain(tomls.read)),
     Container("json", jsons.sniff, _plain(jsons.read)),
     Container("safetensors", safetensor.sniff, safetensor.read),
