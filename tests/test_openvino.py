@@ -164,6 +164,9 @@ def test_arguments_beside_what_is_left_of_the_steps(tmp_path: Path) -> None:
         made = scaled(model(convolution=convolution), PREPARED["mean and scale"], "NCHW")
         path = noted(tmp_path, made, mean_values=str(MEAN), scale_values=str(STD))
         assert one(path).transform().steps[1].op == "Div"
+        path = noted(tmp_path, made, mean_values="[1,2,3,4]", scale_values="[1,2,3,4]")
+        with pytest.raises(StatisticsError, match="which of the two is meant"):
+            sources.read(path)
         path = noted(tmp_path, made, mean_values="[1,2,3]", scale_values=str(STD))
         with pytest.raises(StatisticsError, match="which of the two is meant"):
             sources.read(path)

@@ -154,6 +154,14 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
         "which no scaler of the pipeline makes",
     ),
     "nothing": ([("LinearRegressionModel", None, {"featuresCol": "x"})], "which no scaler"),
+    "what a predictor makes": (
+        [(*STD, {**IO, **BOTH}), ("KMeansRegressionModel", None, {"featuresCol": "y", "predictionCol": "k"}),
+         ("VectorAssembler", None, {"inputCols": ["y", "k"], "outputCol": "z"})],
+        "the column 'k', made by a KMeansRegressionModel",
+    ),
+    "a formula": (
+        [("RFormulaModel", None, {"featuresCol": "x", "labelCol": "l"}), (*STD, {**IO, **BOTH})], "made by a RFormulaModel",
+    ),
     "no scaler": ([("StringIndexerModel", None, {"inputCol": "a", "outputCol": "b"})],
                   "no scaler that is known; it has 'StringIndexerModel'"),
     "no default": ([(*STD, {**IO, "withMean": True})], "has no 'withStd'. Its default is True: accept it with --accept-defaults"),
@@ -170,6 +178,18 @@ def test_what_cannot_be_told_is_refused(name: str, tmp_path: Path) -> None:
     stages, message = REFUSED[name]
     with pytest.raises(StatisticsError, match=message):
         sources.read(pipeline(tmp_path / "p", *stages))
+
+
+def test_a_column_that_is_taken_twice(tmp_path: Path) -> None:
+    row = {"originalMin": dense(0.0, 1.0, 0.0), "originalMax": dense(2.0, 5.0, 2.0)}
+    path = pipeline(
+        tmp_path / "p",
+        ("VectorAssembler", None, {"inputCols": ["a", "b", "a"], "outputCol": "x"}),
+        ("MinMaxScalerModel", row, {**IO, "min": 0.0, "max": 1.0}),
+    )
+    fitted = one(path)
+    assert fitted.features == ("a", "b") and fitted.data_min is None
+    assert fitted.transform()(np.array([[1.0, 2.0]]), 1).tolist() == [[0.5, 0.25, 0.5]]
 
 
 def test_what_may_be_accepted_is(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from onnxscale.step import Array, Step
 from onnxscale.transform import Transform
 
 _DTYPE = re.compile(r"[<>|][fiub][1248]|[<>|]U\d{1,4}")
+_OWN = re.compile(r"(D|Deep|Group)(Standard|MinMax|Robust|Quantile)(Scaler|Transformer)(Tensor)?")
 State = Mapping[str, Any]
 
 
@@ -35,7 +36,7 @@ def is_bridge(content: Mapping[Any, Any]) -> bool:
     arrays_held = any(
         isinstance(v, Mapping) and ("__numpy__" in v or v.get("object") == "ndarray") for v in content.values()
     )
-    return own.startswith(_FAMILIES) or (own in SKLEARN and arrays_held)
+    return _OWN.fullmatch(own) is not None or (own in SKLEARN and arrays_held)
 
 
 def read(content: Mapping[Any, Any], reading: Reading, source: Source) -> Statistics:
@@ -152,7 +153,6 @@ def _group_min_max(state: State, reading: Reading) -> Made:
     return Steps(_ranged(first, last, last - first, reading) | ends), None, None
 
 
-_FAMILIES = ("DStandard", "DMinMax", "DQuantile", "DeepStandard", "DeepMinMax", "DeepQuantile", "Group")
 # class -> how its attributes make a scaler, and ddof
 _SCALERS: dict[str, tuple[Callable[[State, Reading], Made], int | None]] = {
     "DStandardScaler": (_standard("mean_x_", "var_x_", squared=True), 0),

@@ -7,7 +7,8 @@ defaultParamMap), data/*.parquet one row, and the stages of a pipeline lie in st
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ from onnxscale.step import Array, Step, constant
 from onnxscale.transform import Transform
 
 DEPTH, PARTS, LARGEST = 8, 500, 64 << 20
+_TAKEN = (
+    "featuresCol",
+    "labelCol",
+    "weightCol",
+    "userCol",
+    "itemCol",
+    "censorCol",
+    "offsetCol",
+)  # what a predictor takes
 PIPELINE, TUNED = "PipelineModel", ("CrossValidatorModel", "TrainValidationSplitModel")
 
 
@@ -151,10 +161,16 @@ def _run(path: Path, reading: Reading, frame: Frame, depth: int) -> str:
         _assemble(stage, frame)
     elif ours and stage.name in SCALERS:
         _scale(dataclasses.replace(stage, row=_row(path, stage.name)), frame)
-    elif "featuresCol" in stage.params:
+    elif "featuresCol" in stage.params and not (ours and stage.package.endswith(".feature")):
         frame.predicts[str(stage.params["featuresCol"])] = stage.name
+        _unknown(stage, frame, [k for k in stage.params if k.endswith("Col") and k not in _TAKEN])
     else:
-        _unknown(stage, frame)
+        outputs = [k for k in ("outputCol", "outputCols") if k in stage.params]
+        _unknown(stage, frame, outputs or [k for k in ("featuresCol", "labelCol") if k in stage.params])
+        if not outputs and "featuresCol" not in stage.params:
+            raise StatisticsError(
+                f"the stage {stage.name} is not known; known are {names([*SCALERS, 'VectorAssembler'])}"
+            )
     return stage.version
 
 
@@ -171,27 +187,25 @@ def _parts(path: Path, stage: Stage) -> list[Path]:
     return found
 
 
-def _unknown(stage: Stage, frame: Frame) -> None:
-    """A stage that is not known: what it makes may not be taken by one that is. One that names no output may change anything."""
-    made = [stage.params[k] for k in ("outputCol", "outputCols") if k in stage.params]
-    if not made:
-        raise StatisticsError(f"the stage {stage.name} is not known; known are {names([*SCALERS, 'VectorAssembler'])}")
-    for name in made:
-        for column in name if isinstance(name, list) else [name]:
+def _unknown(stage: Stage, frame: Frame, keys: list[str]) -> None:
+    """A stage that is not known, or predicts: what it makes, named by these parameters, may not be taken by one that is known."""
+    for key in keys:
+        made = stage.params[key]
+        for column in made if isinstance(made, list) else [made]:
             frame.columns[str(column)] = Column(None, unknown=stage.name)
 
 
 def _assemble(stage: Stage, frame: Frame) -> None:
     """VectorAssembler: its columns side by side. A raw column is taken as one number; a scaler after it says whether that is so."""
-    taken = {name: frame.take(name, stage) for name in stage.columns("inputCol", "inputCols")}
+    taken = [(name, frame.take(name, stage)) for name in stage.columns("inputCol", "inputCols")]
     frame.columns[str(stage.param("outputCol", None, str))] = _side_by_side(taken)
 
 
-def _side_by_side(taken: Mapping[str, Column]) -> Column:
+def _side_by_side(taken: Sequence[tuple[str, Column]]) -> Column:
     parts: list[Block] = []
     features: list[tuple[str, int]] = []
     unsure: list[str] = []
-    for name, column in taken.items():
+    for name, column in taken:
         own = ((name, 0),) if column.features is None else column.features
         parts.append(Block(name, tuple(range(len(features), len(features) + len(own))), column.transform))
         features += own
@@ -246,7 +260,7 @@ def _last(frame: Frame, reading: Reading) -> str:
             f"no scaler that is known{f'; it has {names(made)}' if made else ''}: known are {names(SCALERS)}"
         )
     if len(free) > 1 and set(free) == set(frame.together) and not reading.pick:
-        frame.columns[""] = _side_by_side({n: free[n] for n in frame.together})
+        frame.columns[""] = _side_by_side([(n, free[n]) for n in frame.together])
         frame.notes.append(f"the columns {names(frame.together)} are taken as features in this order")
         return ""
     return picked(free, reading, "columns that were scaled")[0]
@@ -266,8 +280,10 @@ def _fitted(frame: Frame, name: str, reading: Reading) -> Fitted:
     raw = tuple(dict.fromkeys(column.features))
     transform = column.transform
     if raw != column.features:
-        order = constant([raw.index(f) for f in column.features])
+        at = {f: i for i, f in enumerate(raw)}
+        order = constant([at[f] for f in column.features])
         transform = Transform((Step("Select", (order,), {"features": len(raw)}),)) | transform
-    listed = tuple(n if sum(o == n for o, _ in raw) == 1 else f"{n}_{i}" for n, i in raw)
-    features = listed if len({n for n, _ in raw}) > 1 else ()
-    return Fitted(Steps(transform), features=features, data_min=column.low, data_max=column.high, notes=tuple(notes))
+    counts = Counter(n for n, _ in raw)
+    listed = tuple(n if counts[n] == 1 else f"{n}_{i}" for n, i in raw)
+    low, high = (column.low, column.high) if raw == column.features else (None, None)
+    return Fitted(Steps(transform), None, listed if len(counts) > 1 else (), (), low, high, tuple(notes))

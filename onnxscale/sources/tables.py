@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,9 +42,9 @@ def _first(row: Sequence[Any], at: int) -> list[Any]:
 
 def _named(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Any]]]) -> dict[str, dict[str, object]]:
     made: dict[str, dict[str, object]] = {}
-    for name in columns:
-        if list(columns).count(name) > 1:
-            raise StatisticsError(f"{name!r} stands twice; only one can be meant")
+    twice = next((n for n, count in Counter(columns).items() if count > 1), None)
+    if twice is not None:
+        raise StatisticsError(f"{twice!r} stands twice; only one can be meant")
     for name, cells in rows:
         if name in made:
             raise StatisticsError(f"{name!r} stands twice; only one can be meant")
