@@ -114,7 +114,27 @@ def test_rknn_of_two_inputs_and_openvino_by_name() -> None:
     np.testing.assert_array_equal(found.inputs["x"].transform()(X, 1), (X - MEAN) / STD)
 
 
+TRITON = """name: "m"
+platform: "onnxruntime_onnx"
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]
+parameters { key: "mean" value: { string_value: "[123.675, 116.28, 103.53]" } }
+parameters: { key: "std", value: { string_value: "58.395,57.12 57.375" } }  # of "training"
+parameters [ { key: "EXECUTION_ENV_PATH" value: { string_value: "$$TRITON/env.tar.gz" } } ]
+"""
+
+
+def test_triton_parameters() -> None:
+    np.testing.assert_array_equal(one(TRITON.encode()).transform()(X, 1), (X - MEAN) / STD)
+    single = TRITON.replace("[123.675, 116.28, 103.53]", "0.5").replace("58.395,57.12 57.375", "0.25")
+    np.testing.assert_array_equal(one(single.encode()).transform()(X, 1), (X - 0.5) / 0.25)
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
+    "no parameters": (TRITON.replace('"mean"', '"m"').replace('"std"', '"s"').encode(), "it has 'm', 's'"),
+    "a parameter twice": (TRITON.replace('"std"', '"mean"').encode(), "'mean' stands twice"),
+    "a parameter alone": (TRITON.replace('"std"', '"s"').encode(), "'std' .* is missing"),
+    "words": (TRITON.replace("58.395,57.12 57.375", "a b").encode(), "std: expected numbers"),
+    "an empty parameter": (TRITON.replace("58.395,57.12 57.375", "").encode(), "'std' is empty"),
     "a mean image": (b"[property]\nnet-scale-factor=1\nmean-file=mean.ppm\n", "mean image"),
     "no factor": (b"[property]\noffsets=1;2;3\n", "'net-scale-factor' is missing; its default is 1.0"),
     "a factor twice": (b"[property]\nnet-scale-factor=1\nnet-scale-factor=2\n", "broken configuration"),
@@ -144,9 +164,10 @@ def test_what_makes_no_scaler_is_refused(name: str) -> None:
         sources.read(content)
 
 
-@pytest.mark.parametrize("to", ["rknn", "tflite", "openvino", "deepstream"])
+@pytest.mark.parametrize("to", ["rknn", "tflite", "openvino", "deepstream", "triton"])
 def test_damage_is_refused_and_never_a_traceback(to: str) -> None:
-    whole = CONFIG.encode() if to == "deepstream" else written(SCALERS["channels"], to)
+    files = {"deepstream": CONFIG.encode(), "triton": TRITON.encode()}
+    whole = files[to] if to in files else written(SCALERS["channels"], to)
     rng = np.random.default_rng(0)
     damaged = [whole[:n] for n in range(1, len(whole) - 2, 7)]
     for at in rng.integers(0, len(whole), 500):

@@ -35,6 +35,7 @@ from onnxscale.sources import (
     safetensor,
     skopses,
     tomls,
+    tritons,
     yamls,
 )
 from onnxscale.sources.inert import Document
@@ -78,6 +79,7 @@ CONTAINERS = (
     Container("OpenVINO IR", openvinos.sniff, openvinos.read, openvinos.beside),
     Container("PMML", pmmls.sniff, pmmls.read),
     Container("OpenVINO arguments", openvinoargs.sniff, openvinoargs.read),
+    Container("Triton configuration", tritons.sniff, _plain(tritons.read)),
     Container("DeepStream configuration", deepstreams.sniff, deepstreams.read),
     Container("toml", tomls.sniff, _plain(tomls.read)),
     Container("json", jsons.sniff, _plain(jsons.read)),
