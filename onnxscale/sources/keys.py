@@ -70,7 +70,8 @@ def columns(given: Mapping[Any, Any] | Sequence[Any]) -> tuple[dict[str, Any], b
     for feature, row in content.items():
         if set(row) != first:
             raise StatisticsError(
-                f"feature {feature!r} has the statistics {names(sorted(map(str, row)))}, the first has {names(sorted(map(str, first)))}"
+                f"feature {feature!r} has the statistics {names(sorted(map(str, row)))}, the first has "
+                f"{names(sorted(map(str, first)))}"
             )
     flat: dict[str, Any] = {str(s): [row[s] for row in content.values()] for s in next(iter(content.values()))}
     listed = [] if all(f.startswith(_NUMBERED) for f in map(str, content)) else [str(f) for f in content]
