@@ -20,16 +20,22 @@ from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import (
     csvs,
+    deepstreams,
     estimators,
     folders,
     joblibs,
     jsons,
     npzs,
+    openvinoargs,
+    openvinos,
+    parquets,
     pickles,
+    pmmls,
     records,
     safetensor,
     skopses,
     tomls,
+    tritons,
     yamls,
 )
 from onnxscale.sources.inert import Document
@@ -43,11 +49,13 @@ LARGEST = 256 << 20
 @dataclass(frozen=True)
 class Container:
     """A file format. sniff: whether these bytes, of a file of this name, are it. read: the bytes as plain values, or as
-    statistics where the format is a framework's own; raises StatisticsError."""
+    statistics where the format is a framework's own; raises StatisticsError. beside: the same for a format that keeps a part of
+    itself in a file beside, given the path where there is one."""
 
     format: str
     sniff: Callable[[bytes, str], bool]
     read: Callable[[bytes, Reading], object]
+    beside: Callable[[bytes, Reading, Path | None], object] | None = None
 
 
 def _plain(read: Callable[[bytes], object]) -> Callable[[bytes, Reading], object]:
@@ -64,9 +72,15 @@ def _plain(read: Callable[[bytes], object]) -> Callable[[bytes, Reading], object
 CONTAINERS = (
     Container("skops", skopses.sniff, _plain(skopses.read)),
     Container("npz", npzs.sniff, _plain(npzs.read)),
+    Container("parquet", parquets.sniff, _plain(parquets.read)),
     Container("joblib", pickles.sniff_joblib, _plain(pickles.read)),
     Container("pickle", pickles.sniff, _plain(pickles.read)),
     Container("compressed pickle", joblibs.sniff, _plain(joblibs.read)),
+    Container("OpenVINO IR", openvinos.sniff, openvinos.read, openvinos.beside),
+    Container("PMML", pmmls.sniff, pmmls.read),
+    Container("OpenVINO arguments", openvinoargs.sniff, openvinoargs.read),
+    Container("Triton configuration", tritons.sniff, _plain(tritons.read)),
+    Container("DeepStream configuration", deepstreams.sniff, deepstreams.read),
     Container("toml", tomls.sniff, _plain(tomls.read)),
     Container("json", jsons.sniff, _plain(jsons.read)),
     Container("safetensors", safetensor.sniff, safetensor.read),
@@ -145,7 +159,7 @@ def _read_file(path: Path, reading: Reading) -> Statistics:
         if state.st_size > LARGEST:
             raise StatisticsError(f"{path}: {state.st_size:,} bytes; a statistics file has at most {LARGEST:,}")
         data = file.read(LARGEST + 1)
-    return _read_bytes(data, path.name, reading)
+    return _read_bytes(data, path.name, reading, path)
 
 
 def _read_far(url: str, reading: Reading) -> Statistics:
@@ -158,7 +172,7 @@ def _read_far(url: str, reading: Reading) -> Statistics:
         raise StatisticsError(str(error)) from None
 
 
-def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
+def _read_bytes(data: bytes, name: str, reading: Reading, path: Path | None = None) -> Statistics:
     if not data.strip():
         raise StatisticsError(f"{name}: the file is empty")
     container = next((c for c in CONTAINERS if c.sniff(data, name)), None)
@@ -168,7 +182,7 @@ def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
         )
     source = Source(container.format, name, hashlib.sha256(data).hexdigest())
     try:
-        content = container.read(data, reading)
+        content = container.beside(data, reading, path) if container.beside else container.read(data, reading)
         if isinstance(content, Statistics):
             return dataclasses.replace(content, source=_located(content.source, source))
         if isinstance(content, Document):

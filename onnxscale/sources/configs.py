@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnxscale.sources import images
+from onnxscale.sources import bioimages, bridgescalers, deepstreams, images
+from onnxscale.sources import runtimesettings as runtimes
 from onnxscale.statistics import Reading, Source, Statistics
 
 
@@ -19,7 +20,15 @@ class Config:
     read: Callable[[Mapping[Any, Any], Reading, Source], Statistics]
 
 
-CONFIGS: tuple[Config, ...] = (Config("Hugging Face image processor", images.is_image, images.read),)
+CONFIGS: tuple[Config, ...] = (
+    Config("Hugging Face image processor", images.is_image, images.read),
+    Config("bioimage.io model", bioimages.is_bioimage, bioimages.read),
+    Config("bridgescaler", bridgescalers.is_bridge, bridgescalers.read),
+    Config("DeepStream configuration", deepstreams.is_deepstream, deepstreams.mapping),
+    Config("RKNN configuration", runtimes.is_rknn, runtimes.rknn),
+    Config("OpenVINO arguments", runtimes.is_openvino, runtimes.openvino),
+    Config("TFLite metadata", runtimes.is_tflite, runtimes.tflite),
+)
 
 
 def config_of(content: object) -> Config | None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxscale.errors import StatisticsError, names
+from onnxscale.sources import parquetfolder, spark
 from onnxscale.statistics import Reading, Source, Statistics
 
-MEMBERS = ("preprocessor_config.json",)
+MEMBERS = ("preprocessor_config.json", "rdf.yaml", "bioimageio.yaml")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,10 @@ class Folder:
     read: Callable[[Path, Reading, Source], Statistics]
 
 
-FOLDERS: tuple[Folder, ...] = ()
+FOLDERS: tuple[Folder, ...] = (
+    Folder("Spark ML", spark.is_spark, spark.read),
+    Folder("parquet", parquetfolder.is_parquet, parquetfolder.read),
+)
 
 
 def member(path: Path) -> Path | None:
@@ -49,6 +53,17 @@ def digest(path: Path, most: int = 10_000) -> str:
     if len(files) > most:
         raise StatisticsError(f"{path}: holds {len(files):,} files; a folder of statistics has at most {most:,}")
     for file in files:
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        total.update(f"{file.relative_to(path).as_posix()}\0{content}\n".encode())
+        total.update(f"{file.relative_to(path).as_posix()}\0{_hashed(file)}\n".encode())
     return total.hexdigest()
+
+
+def _hashed(file: Path) -> str:
+    """The sha256 of a file, in pieces: a predictor beside the scaler may be large."""
+    content = hashlib.sha256()
+    try:
+        with file.open("rb") as opened:
+            while piece := opened.read(1 << 20):
+                content.update(piece)
+    except OSError as error:
+        raise StatisticsError(f"{file.name}: cannot be read ({error.strerror})") from None
+    return content.hexdigest()

@@ -1,4 +1,4 @@
-"""JSON, strictly: no NaN, no infinity, no key twice, no more than 64 levels."""
+"""JSON, and JSON Lines, strictly: no NaN, no infinity, no key twice, no more than 64 levels."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ def read(data: bytes, most: int = DEPTH) -> object:
     try:
         text = data.decode("utf-8-sig")
         _shallow(text, most)
-        return json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_float=_float)
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) > 1 and all(line[0] == "{" and line.rstrip()[-1] == "}" for line in lines):
+            return [_loads(line) for line in lines]  # JSON Lines: an object in every line
+        return _loads(text)
     except UnicodeDecodeError as error:
         raise StatisticsError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise StatisticsError(f"broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise StatisticsError(f"nested more than {most} levels deep") from None
+
+
+def _loads(text: str) -> object:
+    return json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_float=_float)
 
 
 def _shallow(text: str, most: int) -> None:

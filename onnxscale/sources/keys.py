@@ -26,9 +26,21 @@ SYNONYMS = {
     **{n: n for n in ("axis", "kind", "ddof", "steps", "data_range_", "25%", "75%")},
     "data_range_": "data_range", "data_range": "data_range",
 }  # fmt: skip
+# what the column that names the features is called, in a table or a list of objects
+NAMES = ("feature", "name", "column", "feature_name", "features", "variable", "index", "")
 # what a file may say beside, and nothing here reads
 INFORMATION = frozenset(
-    ("n_features", "n_features_in_", "n_samples", "n_samples_seen", "n_samples_seen_", "count", "version", "framework")
+    (
+        "n_features",
+        "n_features_in_",
+        "n_samples",
+        "n_samples_seen",
+        "n_samples_seen_",
+        "count",
+        "null_count",
+        "version",
+        "framework",
+    )
 ) | {"data_range", "comment", "description", "dtype", "$schema"}
 STATISTICS = set(SYNONYMS) | INFORMATION
 BESIDE = {"features", "units", "axis", "kind", "ddof"}
@@ -37,36 +49,77 @@ BESIDE = {"features", "units", "axis", "kind", "ddof"}
 def columns(given: Mapping[Any, Any] | Sequence[Any]) -> tuple[dict[str, Any], bool]:
     """Per-feature objects (and pandas' tables) turned into one list per statistic; and whether it is a describe() table."""
     content = dict(given) if isinstance(given, Mapping) else _by_name(given)
+    if {"schema", "data"} == set(content) and isinstance(content["schema"], Mapping):
+        content = _of_schema(content["schema"], content["data"])
     if {"columns", "index", "data"} <= set(content):  # pandas, orient="split"
-        turned = zip(*content["data"], strict=True)
-        content = {
-            c: dict(zip(content["index"], v, strict=True)) for c, v in zip(content["columns"], turned, strict=True)
-        }
+        content = _split(content["columns"], content["index"], content["data"])
     if not content or not all(isinstance(v, Mapping) for v in content.values()):
         if any(isinstance(v, Mapping) for v in content.values()) and not any(k in SYNONYMS for k in content):
             odd = [k for k, v in content.items() if not isinstance(v, Mapping)]
             raise StatisticsError(f"some keys hold objects and some do not: {names(odd)}")
         return {str(k): v for k, v in content.items()}, False
     if set(content) <= STATISTICS and not all(set(v) <= STATISTICS for v in content.values()):  # orient="index"
+        features = {f for row in content.values() for f in row}
+        short = next((s for s, row in content.items() if set(row) != features), None)
+        if short is not None:
+            raise StatisticsError(f"{short!r} is not given for each of {names(sorted(map(str, features)))}")
         content = {f: {s: row[f] for s, row in content.items()} for f in next(iter(content.values()))}
+    if not content:
+        raise StatisticsError("a table without a feature")
     first = set(next(iter(content.values())))
     for feature, row in content.items():
         if set(row) != first:
             raise StatisticsError(
-                f"feature {feature!r} has the statistics {names(sorted(row))}, the first has {names(sorted(first))}"
+                f"feature {feature!r} has the statistics {names(sorted(map(str, row)))}, the first has "
+                f"{names(sorted(map(str, first)))}"
             )
     flat: dict[str, Any] = {str(s): [row[s] for row in content.values()] for s in next(iter(content.values()))}
-    return {**flat, "features": [str(f) for f in content]}, "count" in flat and "50%" in flat
+    listed = [] if all(f.startswith(_NUMBERED) for f in map(str, content)) else [str(f) for f in content]
+    return flat | ({"features": listed} if listed else {}), "count" in flat and "50%" in flat
+
+
+_NUMBERED = "\0"  # starts the name of a feature that has none
 
 
 def _by_name(rows: Sequence[Any]) -> dict[str, Any]:
-    """A list of objects that name their feature."""
+    """A list of objects that name their feature, all or none."""
     if not rows or not all(isinstance(r, Mapping) for r in rows):
         raise StatisticsError("expected an object with statistics, or a list of objects, one per feature")
+    label = next((n for n in NAMES if all(n in r for r in rows)), None)
+    if label is None and not any(str(k) in STATISTICS for k in rows[0]):
+        raise StatisticsError(
+            f"a list of rows with the keys {names(rows[0])} and no name of a statistic among them; pandas leaves the index out "
+            f"with orient='records': write the table with orient='index' or 'table'"
+        )
     made: dict[str, Any] = {}
     for i, row in enumerate(rows):
-        name = str(row.get("name", row.get("feature", i)))
+        name = f"{_NUMBERED}{i}" if label is None else str(row[label])
         if name in made:
             raise StatisticsError(f"two features are called {name!r}")
-        made[name] = {k: v for k, v in row.items() if k not in ("name", "feature")}
+        made[name] = {k: v for k, v in row.items() if k != label}
     return made
+
+
+def _split(columns: Any, index: Any, data: Any) -> dict[str, Any]:
+    """pandas, orient="split": a list of rows, the names of the rows and of the columns."""
+    lists = [columns, index, data, *(data if isinstance(data, list) else [])]
+    if (
+        not all(isinstance(v, list) for v in lists)
+        or len(data) != len(index)
+        or any(len(r) != len(columns) for r in data)
+    ):
+        raise StatisticsError("columns, index and data are not the lists that pandas writes with orient='split'")
+    if any(isinstance(n, list | Mapping) for n in (*columns, *index)):
+        raise StatisticsError("columns and index: expected names")
+    turned = zip(*data, strict=True)
+    return {str(c): dict(zip(map(str, index), v, strict=True)) for c, v in zip(columns, turned, strict=True)}
+
+
+def _of_schema(schema: Mapping[Any, Any], rows: Any) -> dict[str, Any]:
+    """pandas, orient="table": rows that name themselves in the column of the primary key."""
+    key = schema.get("primaryKey")
+    if not isinstance(key, list) or len(key) != 1 or not isinstance(key[0], str) or not isinstance(rows, list):
+        raise StatisticsError("a table schema without one primaryKey; expected what pandas writes with orient='table'")
+    if not all(isinstance(r, Mapping) and key[0] in r for r in rows):
+        raise StatisticsError(f"a table schema whose rows do not all have the primary key {key[0]!r}")
+    return {str(r[key[0]]): {k: v for k, v in r.items() if k != key[0]} for r in rows}

@@ -1,8 +1,9 @@
-"""npz: arrays by name. Each header is read first, under limits of size and ratio; nothing is unpickled."""
+"""npz, and npy with named fields: arrays by name. Each header is read first, under limits of size and ratio; nothing is unpickled."""
 
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
 import zlib
 from typing import Any
@@ -10,8 +11,14 @@ from typing import Any
 import numpy as np
 
 from onnxscale.errors import StatisticsError
+from onnxscale.sources.keys import NAMES
 
 LARGEST, RATIO = 64 << 20, 200
+# what zipfile raises, and numpy, which reads a header as Python's syntax
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError,
+    SyntaxError, tokenize.TokenError, TypeError, KeyError, MemoryError, OverflowError,
+)  # fmt: skip
 
 
 def sniff(data: bytes, name: str) -> bool:
@@ -21,21 +28,28 @@ def sniff(data: bytes, name: str) -> bool:
 
 def read(data: bytes) -> object:
     """{name: array}. Raises StatisticsError for a bomb, an object array, a damaged archive."""
-    if data[:6] == b"\x93NUMPY":
-        raise StatisticsError(
-            "one array without a name (npy): what it is cannot be told; save mean and std by name in an npz"
-        )
     try:
+        if data[:6] == b"\x93NUMPY":
+            return _fields(array(data, "the array"))
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {
                 info.filename.removesuffix(".npy"): array(member(archive, info), info.filename)
                 for info in archive.infolist()
                 if _is_array(info.filename)
             }
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+    except _DAMAGE as error:
         if isinstance(error, StatisticsError):
             raise
-        raise StatisticsError(f"a damaged npz archive ({str(error)[:200]})") from None
+        raise StatisticsError(f"a damaged npz archive or npy file ({str(error)[:200]})") from None
+
+
+def _fields(one: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """The named fields of a structured array. Raises StatisticsError for an array without names."""
+    if not one.dtype.names:
+        raise StatisticsError(
+            "one array without a name (npy): what it is cannot be told; save mean and std by name in an npz"
+        )
+    return {"features" if n in NAMES else n: one[n] for n in one.dtype.names}
 
 
 def _is_array(name: str) -> bool:

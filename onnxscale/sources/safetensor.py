@@ -48,7 +48,7 @@ def read(data: bytes, reading: Reading) -> object:
 def statistics(tensors: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     """The statistics among named tensors: those that share a prefix ("normalizer.mean", "normalizer.std")."""
     groups: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name, values in tensors.items():
+    for name, values in sorted(tensors.items()):  # the library gives them in an order of its own
         prefix, _, last = name.rpartition(".")
         if last in SYNONYMS:
             groups[prefix][last] = values

@@ -33,12 +33,16 @@ def openvino(statistics: Statistics) -> bytes:
 def deepstream(statistics: Statistics) -> bytes:
     """The lines of an nvinfer configuration. Raises StatisticsError for scales that differ from channel to channel."""
     mean, std = _moments(statistics, "DeepStream")
+    steps = one(statistics, "DeepStream").transform().steps
+    factor = 1 / float(std[0])
+    if [s.op for s in steps] == ["Sub", "Mul"]:  # already in this runtime's form: to the last bit
+        mean, factor = np.atleast_1d(steps[0].operands[0]), float(steps[1].operands[0].flat[0])
     if np.ptp(std) > 0:
         raise StatisticsError(
             f"DeepStream has one net-scale-factor for all channels; these stds differ: [{_listed(std[:8], ', ')}]. "
             f"Bake the scaler into the model instead"
         )
-    return f"[property]\nnet-scale-factor={1 / float(std[0])!r}\noffsets={_listed(mean, ';')}\n".encode()
+    return f"[property]\nnet-scale-factor={factor!r}\noffsets={_listed(mean, ';')}\n".encode()
 
 
 def rknn(statistics: Statistics) -> bytes:
