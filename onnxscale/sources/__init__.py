@@ -30,6 +30,7 @@ from onnxscale.sources import (
     safetensor,
     skopses,
     tomls,
+    torches,
     yamls,
 )
 from onnxscale.sources.inert import Document
@@ -63,6 +64,7 @@ def _plain(read: Callable[[bytes], object]) -> Callable[[bytes, Reading], object
 
 CONTAINERS = (
     Container("skops", skopses.sniff, _plain(skopses.read)),
+    Container("pytorch", torches.sniff, _plain(torches.read)),
     Container("npz", npzs.sniff, _plain(npzs.read)),
     Container("joblib", pickles.sniff_joblib, _plain(pickles.read)),
     Container("pickle", pickles.sniff, _plain(pickles.read)),
@@ -166,17 +168,12 @@ def _read_bytes(data: bytes, name: str, reading: Reading) -> Statistics:
     try:
         content = container.read(data, reading)
         if isinstance(content, Statistics):
-            return dataclasses.replace(content, source=_located(content.source, source))
+            return dataclasses.replace(content, source=records.located(content.source, source))
         if isinstance(content, Document):
             return records.statistics(content, reading, source)
         return _read_mapping(content, reading, source)
     except StatisticsError as error:
         raise StatisticsError(f"{name}: {error}") from None
-
-
-def _located(read: Source, found: Source) -> Source:
-    """What the format's reader knows of the source, and where the file is."""
-    return dataclasses.replace(read, format=found.format, path=found.path, sha256=found.sha256)
 
 
 def _read_mapping(content: object, reading: Reading, source: Source) -> Statistics:

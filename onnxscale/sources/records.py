@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from onnxscale.errors import StatisticsError, names
-from onnxscale.sources import sklearns
+from onnxscale.sources import sklearns, torches
 from onnxscale.sources.inert import Document, Estimator, Global, Odd, plain
 from onnxscale.sources.native import from_mapping
 from onnxscale.statistics import Reading, Source, Statistics
@@ -17,8 +18,12 @@ def statistics(document: Document, reading: Reading, source: Source) -> Statisti
     if isinstance(root, Estimator):
         return sklearns.statistics(root, source)
     if isinstance(root, Mapping):
-        _no_estimators(root)
-        return from_mapping({str(k): v for k, v in root.items()}, reading, source)
+        found = torches.statistics(root, reading)
+        if isinstance(found, Statistics):
+            return dataclasses.replace(found, source=located(found.source, source))
+        assert isinstance(found, Mapping)
+        _no_estimators(found)
+        return from_mapping({str(k): v for k, v in found.items()}, reading, source)
     raise StatisticsError(
         f"holds {_prose(root)}; expected a fitted scaler of scikit-learn's, or a dictionary of statistics"
     )
@@ -40,3 +45,8 @@ def _prose(value: object) -> str:
     if isinstance(value, Global):
         return f"the name {value}"
     return f"a {type(value).__name__}"
+
+
+def located(read: Source, found: Source) -> Source:
+    """What the format's reader knows of the source, and where the file is."""
+    return dataclasses.replace(read, format=found.format, path=found.path, sha256=found.sha256)
