@@ -114,7 +114,7 @@ def _read(source: object, reading: Reading) -> Statistics:
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source), reading)
     if estimators.is_estimator(source):
-        return estimators.read(source)
+        return estimators.read(source, reading)
     raise StatisticsError(
         f"cannot read statistics from a {type(source).__module__}.{type(source).__name__}; expected a path, a dict, a "
         f"Scaler or a fitted scikit-learn scaler"
