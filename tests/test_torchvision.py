@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -26,8 +28,7 @@ except RuntimeError:  # built for another torch: its kernels for boxes are missi
         del sys.modules[name]
     sys.modules["torchvision._meta_registrations"] = ModuleType("torchvision._meta_registrations")
     import torchvision
-from torchvision import transforms as v1
-from torchvision.transforms import v2
+v1, v2 = torchvision.transforms, import_module("torchvision.transforms.v2")
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 8)).astype(np.uint8)
@@ -43,7 +44,7 @@ def saved(content: object) -> bytes:
 WAYS: dict[str, Callable[[Any], Any]] = {
     "python": lambda t: t,
     "torch.save": saved,
-    **{f"pickle {p}": (lambda p: lambda t: pickle.dumps(t, p))(p) for p in range(2, 6)},
+    **{f"pickle {p}": functools.partial(pickle.dumps, protocol=p) for p in range(2, 6)},
 }
 TRANSFORMS: dict[str, Any] = {
     "to tensor": v1.Compose([v1.ToTensor(), v1.Normalize(MEAN, STD)]),

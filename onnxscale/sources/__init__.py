@@ -22,8 +22,10 @@ from onnxscale.sources import (
     csvs,
     estimators,
     folders,
+    hdf5s,
     joblibs,
     jsons,
+    keras_models,
     npzs,
     pickles,
     records,
@@ -64,6 +66,8 @@ def _plain(read: Callable[[bytes], object]) -> Callable[[bytes, Reading], object
 
 CONTAINERS = (
     Container("skops", skopses.sniff, _plain(skopses.read)),
+    Container("keras", keras_models.sniff, keras_models.read),
+    Container("hdf5", hdf5s.sniff, hdf5s.read),
     Container("pytorch", torches.sniff, _plain(torches.read)),
     Container("npz", npzs.sniff, _plain(npzs.read)),
     Container("joblib", pickles.sniff_joblib, _plain(pickles.read)),

@@ -44,14 +44,14 @@ def _is_array(name: str) -> bool:
     return True
 
 
-def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int = LARGEST) -> bytes:
     """The bytes of one member, under limits of size and ratio."""
-    if info.file_size > LARGEST or info.file_size > RATIO * max(info.compress_size, 1) + 65536:
+    if info.file_size > most or info.file_size > RATIO * max(info.compress_size, 1) + 65536:
         raise StatisticsError(
             f"{info.filename[:80]!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}; not read"
         )
     with archive.open(info) as opened:
-        return opened.read(LARGEST + 1)
+        return opened.read(most + 1)
 
 
 def array(data: bytes, name: str) -> np.ndarray[Any, Any]:
