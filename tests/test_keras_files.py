@@ -25,6 +25,7 @@ if importlib.util.find_spec("keras") is None:
 os.environ.setdefault("KERAS_BACKEND", "torch")
 h5py = pytest.importorskip("h5py", reason="needs h5py")
 ROWS = np.random.default_rng(0).normal(3, 2, (50, 4)).astype(np.float32)
+ULPS = 2  # the square root of torch is not always the nearest one, numpy's is
 IMAGES = np.random.default_rng(1).integers(0, 256, (6, 5, 4, 3)).astype(np.float32)
 
 
@@ -49,7 +50,7 @@ def models(keras: Any) -> dict[str, tuple[Any, np.ndarray]]:
         return layer
 
     def chain(rows: np.ndarray, *parts: Any) -> tuple[Any, np.ndarray]:
-        return keras.Sequential([keras.Input(rows.shape[1:]), *parts]), rows
+        return keras.Sequential([keras.Input(rows.shape[1:], dtype=str(rows.dtype)), *parts]), rows
 
     constant = np.concatenate([ROWS[:, :3], np.ones((50, 1), np.float32)], axis=1)
     return {
@@ -85,17 +86,15 @@ LABELS = (
 @pytest.mark.parametrize("label", LABELS)
 def test_the_answers_are_those_of_keras(label: str, suffix: str, keras: Any, tmp_path: Path) -> None:
     model, rows = models(keras)[label]
-    if label == "rescaling an array" and suffix == ".h5":
-        pytest.skip("Keras cannot load its own file")
     path = tmp_path / f"model{suffix}"
     model.save(path)
-    again = keras.saving.load_model(path, compile=False)
+    again = keras.saving.load_model(path, compile=False) if suffix == ".keras" else model  # not all .h5 can be loaded
     found = sources.read(path)
     assert found.source.framework == "keras" and found.source.version == keras.__version__
     fitted = found.inputs[None]
     got = fitted.transform()(rows, fitted.axis, dtype=rows.dtype)
-    np.testing.assert_array_equal(got, answer(again, rows))
-    assert any("scales twice" in note for note in fitted.notes)
+    np.testing.assert_array_max_ulp(got, answer(again, rows), ULPS)
+    assert got.dtype == rows.dtype and any("scales twice" in note for note in fitted.notes)
 
 
 def test_what_follows_a_chain_is_not_taken(keras: Any, tmp_path: Path) -> None:
@@ -104,7 +103,7 @@ def test_what_follows_a_chain_is_not_taken(keras: Any, tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4,)), scaler, keras.layers.BatchNormalization(), keras.layers.Dense(2)])
     model.save(tmp_path / "m.keras")
     got = sources.read(tmp_path / "m.keras").inputs[None].transform()(ROWS, -1, dtype=np.float32)
-    np.testing.assert_array_equal(got, answer(scaler, ROWS))
+    np.testing.assert_array_max_ulp(got, answer(scaler, ROWS), ULPS)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -127,7 +126,7 @@ def test_several_inputs_and_inner_models(suffix: str, keras: Any, tmp_path: Path
             .inputs[None]
             .transform()(ROWS, -1, dtype=np.float32)
         )
-        np.testing.assert_array_equal(got, answer(layer, ROWS))
+        np.testing.assert_array_max_ulp(got, answer(layer, ROWS), ULPS)
     with pytest.raises(StatisticsError, match="not among the layers that scale"):
         sources.read(tmp_path / f"m{suffix}", Reading(pick="dense"))
 
@@ -140,7 +139,7 @@ def test_two_chains_are_two(keras: Any, tmp_path: Path) -> None:
     with pytest.raises(StatisticsError, match=r"ra\+na"):
         sources.read(tmp_path / "m.keras")
     whole = sources.read(tmp_path / "m.keras", Reading(pick="ra+na")).inputs[None].transform()(ROWS, dtype=np.float32)
-    np.testing.assert_array_equal(whole, answer(parts[1], answer(parts[0], ROWS)))
+    np.testing.assert_array_max_ulp(whole, answer(parts[1], answer(parts[0], ROWS)), ULPS)
     half = sources.read(tmp_path / "m.keras", Reading(pick="na")).inputs[None]
     assert any("before it" in note for note in half.notes)
 
@@ -148,10 +147,10 @@ def test_two_chains_are_two(keras: Any, tmp_path: Path) -> None:
 def test_weights_alone(keras: Any, tmp_path: Path) -> None:
     model, rows = models(keras)["adapted"]
     model.save_weights(tmp_path / "m.weights.h5")
-    with pytest.raises(StatisticsError, match=r"whether 'normalization' is inverted.*--accept-defaults"):
+    with pytest.raises(StatisticsError, match=r"whether 'normalization.*' is inverted.*--accept-defaults"):
         sources.read(tmp_path / "m.weights.h5")
     fitted = sources.read(tmp_path / "m.weights.h5", Reading(accept_defaults=True)).inputs[None]
-    np.testing.assert_array_equal(fitted.transform()(rows, -1, dtype=np.float32), answer(model, rows))
+    np.testing.assert_array_max_ulp(fitted.transform()(rows, -1, dtype=np.float32), answer(model, rows), ULPS)
     keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()]).save_weights(tmp_path / "b.weights.h5")
     with pytest.raises(StatisticsError, match="no group that is called normalization"):
         sources.read(tmp_path / "b.weights.h5", Reading(accept_defaults=True))
@@ -180,7 +179,7 @@ def test_what_is_not_known_is_refused(keras: Any, tmp_path: Path) -> None:
         (changed('"axis": [-1]', '"axis": ["a"]'), "axis"),
         (changed('"axis": [-1]', '"axis": [0]'), "axes"),
         (changed('"invert": false', '"invert": "no"'), "invert"),
-        (changed('"mean": null', '"mean": [1e999]'), "finite|broken"),
+        (changed('"mean": null', '"mean": [1e999]'), "1e999"),
         (changed('"mean": null', '"mean": [1.0, 2.0]'), "variance"),
         (changed('"layers": [', '"lairs": ['), "no layers"),
         ({n: c for n, c in held.items() if "weights" not in n}, "npz|no array"),

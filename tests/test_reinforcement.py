@@ -214,4 +214,4 @@ def test_skrl_and_rl_games_buffers() -> None:
         with pytest.raises(StatisticsError, match="epsilon"):
             sources.read(bytes_of(state))
         got = sources.read(bytes_of(state), ACCEPT).inputs[None].transform()(ROWS, dtype=np.float32)
-        np.testing.assert_array_equal(got, want.numpy())
+        np.testing.assert_array_max_ulp(got, want.numpy(), 2)  # torch's square root is not always the nearest one

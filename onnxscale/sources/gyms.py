@@ -58,7 +58,7 @@ def read(root: Estimator, reading: Reading, source: Source) -> Statistics:
     def one(rms: Any) -> Fitted:
         return Fitted(Steps(_transform(rms, epsilon, limit)), notes=(*asked, *_notes(root, rms)))
 
-    if isinstance(moments, Estimator):
+    if not isinstance(moments, Mapping):
         return alone(one(moments), source)
     if reading.pick:
         return alone(one(picked(moments, reading, "observations")[1]), source)

@@ -17,7 +17,8 @@ import numpy as np
 from onnxscale.errors import StatisticsError, names
 from onnxscale.step import Array
 
-OBJECTS, LARGEST = 100_000, 16 << 20
+OBJECTS, LARGEST = 20_000, 16 << 20
+ATTRIBUTES = ("model_config", "keras_version", "layer_names", "weight_names", "name")
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 
 
@@ -37,11 +38,31 @@ def opened(data: bytes, use: Callable[[Mapping[str, Node]], Any]) -> Any:
         import h5py
     except ImportError:
         raise StatisticsError("reading Keras and HDF5 files needs h5py: pip install 'onnxscale[keras]'") from None
+    _heaps(data)
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             return use(_nodes(file, h5py))
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, SystemError, MemoryError) as error:
         raise StatisticsError(f"a damaged HDF5 file, or a type that numpy has not ({str(error)[:120]})") from None
+
+
+def _heaps(data: bytes) -> None:
+    """The collections in which HDF5 keeps text: libhdf5 walks them by the sizes they state, and never ends where one is damaged.
+
+    HDF5 file format specification, III.E: "GCOL", version 1, size; then objects of index, count and size, padded to 8; 0 is the rest.
+    """
+    start = data.find(b"GCOL\1\0\0\0")
+    while start >= 0:
+        end, at = start + int.from_bytes(data[start + 8 : start + 16], "little"), start + 16
+        if end > len(data) or end < at:
+            raise StatisticsError("a damaged HDF5 file (a collection of its texts is longer than the file)")
+        while end - at >= 16:
+            index, size = int.from_bytes(data[at : at + 2], "little"), int.from_bytes(data[at + 8 : at + 16], "little")
+            wide = size if index == 0 else 16 + (size + 7) // 8 * 8
+            if wide < 16 or at + wide > end:
+                raise StatisticsError("a damaged HDF5 file (a text is longer than its collection)")
+            at += wide
+        start = data.find(b"GCOL\1\0\0\0", start + 8)
 
 
 def _nodes(file: Any, h5py: Any) -> dict[str, Node]:
@@ -73,7 +94,17 @@ def _shape(dataset: Any) -> tuple[int, ...]:
 
 
 def _attributes(item: Any) -> dict[str, Any]:
-    return {str(k): item.attrs[k] for k in item.attrs if item.attrs.get_id(k).dtype.kind in "OSUiuf"}
+    """The attributes that a reader asks for; how many values one has is judged before they are read."""
+    found = {}
+    for name in ATTRIBUTES:
+        if name in item.attrs:
+            held = item.attrs.get_id(name)
+            if math.prod(held.shape or ()) > OBJECTS or held.dtype.kind not in "OSUiuf":
+                raise StatisticsError(
+                    f"the attribute {name!r} has {math.prod(held.shape or ()):,} values of {held.dtype}"
+                )
+            found[name] = item.attrs[name]
+    return found
 
 
 def _safe(dataset: Any, path: str) -> None:

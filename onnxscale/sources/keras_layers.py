@@ -38,8 +38,8 @@ class Layer:
     shape: tuple[Any, ...] | None
 
 
-def fitted(layer: Layer, nodes: Mapping[str, Node]) -> Fitted:
-    """The scaler of one layer. nodes: of the file of its weights. Raises StatisticsError naming the layer."""
+def fitted(layer: Layer, nodes: Mapping[str, Node], version: str = "") -> Fitted:
+    """The scaler of one layer. nodes: of the file of its weights. version: of the Keras that wrote it. Raises StatisticsError naming the layer."""
     dtype = _dtype(layer)
     if layer.kind == "Rescaling":
         scale, offset = (_array(layer, key).astype(dtype) for key in ("scale", "offset"))
@@ -63,16 +63,24 @@ def fitted(layer: Layer, nodes: Mapping[str, Node]) -> Fitted:
         raise StatisticsError(f"{layer.name!r}: invert is {layer.config['invert']!r}; expected true or false")
     invert = bool(layer.config.get("invert", False))
     axes = axes[len(axes) - mean.ndim :]  # the last ones, where the constructor was given fewer
-    return Fitted(normalization(mean, variance, axes, dtype, invert, layer.name), axes[0] if axes else None)
+    return Fitted(normalization(mean, variance, axes, dtype, invert, layer.name, version), axes[0] if axes else None)
 
 
 def normalization(
-    mean: Array, variance: Array, axes: tuple[int, ...], dtype: np.dtype[Any], invert: bool, name: str
+    mean: Array,
+    variance: Array,
+    axes: tuple[int, ...],
+    dtype: np.dtype[Any],
+    invert: bool,
+    name: str,
+    version: str = "",
 ) -> Steps:
     held = [numbers(v, f"{name} {what}").astype(dtype) for v, what in ((mean, "mean"), (variance, "variance"))]
     if (held[1] < 0).any() or not np.isfinite(held[1]).all():
         raise StatisticsError(f"{name!r}: a variance is negative, or too large for {dtype}")
-    spread = np.maximum(np.sqrt(held[1]), np.asarray(EPSILON, dtype))
+    # maximum of a float64 tensor and a Python float is float32 in Keras 3 (keras/src/backend/common/dtypes.py, result_type)
+    bound = np.dtype("f4") if dtype == np.float64 and not version.startswith("2.") else dtype
+    spread = np.maximum(np.sqrt(held[1]).astype(bound), np.asarray(EPSILON, bound))
     gaps = np.diff(axes[len(axes) - mean.ndim :]) if mean.ndim else ()
     shape = list(mean.shape[:1]) + [
         n for gap, size in zip(gaps, mean.shape[1:], strict=True) for n in (*[1] * (gap - 1), size)
@@ -126,18 +134,17 @@ def _dtype(layer: Layer) -> np.dtype[Any]:
 def _variables(layer: Layer, nodes: Mapping[str, Node]) -> tuple[Array, Array]:
     """mean and variance among the weights: by the name that the group carries, else where saving_lib puts it; by name in a .h5."""
     short = layer.name.rpartition("/")[2]
-    legacy = nodes.get(f"model_weights/{layer.name}") or nodes.get(f"model_weights/{short}")
+    outer = layer.name.partition("/")[0]  # a model inside the model keeps the weights of its layers
+    legacy = nodes.get(f"model_weights/{outer}")
     if legacy is not None:
-        said = [
-            s.decode() if isinstance(s, bytes) else str(s)
-            for s in np.asarray(legacy.attributes.get("weight_names", ())).ravel()
-        ]
-        prefix = f"model_weights/{layer.name if f'model_weights/{layer.name}' in nodes else short}/"
+        held = np.asarray(legacy.attributes.get("weight_names", ())).ravel()
+        said = [w.decode() if isinstance(w, bytes) else str(w) for w in held]
+        parts = {w: w.split(":")[0].split("/") for w in said}
         found = [
-            nodes.get(f"{prefix}{s}")
+            nodes.get(f"model_weights/{outer}/{w}")
             for what in ("mean", "variance")
-            for s in said
-            if s.split("/")[-1].split(":")[0] == what
+            for w, (*path, last) in parts.items()
+            if last == what and (not path or short in path[-1:] or outer == short)
         ]
     else:
         at = _group(layer, short, nodes)

@@ -98,7 +98,7 @@ def _statistics(config: Any, nodes: Mapping[str, Node], version: str, reading: R
     notes = [f"the layer {name!r} of the Keras model; leave it out of what is exported, or it scales twice"]
     if name not in chains:
         notes.append(f"{name!r} alone: what stands before it in the model is not in the scaler")
-    made = [fitted(x, nodes) for x in chain]
+    made = [fitted(x, nodes, version) for x in chain]
     axes = {m.axis for m in made if m.transform().shape}
     if len(axes) > 1:
         raise StatisticsError(
@@ -123,6 +123,7 @@ def _layers(model: Any, prefix: str, weights: str, depth: int) -> Iterator[Layer
         raise StatisticsError(f"models nested more than {DEPTH} levels deep, or of more than {LAYERS:,} layers")
     met: dict[str, int] = {}
     before: str | None = None
+    shapes: dict[str, list[Any]] = {}  # what comes out of inputs and of scalers, which keep it
     for item in listed:
         inner = item.get("config") if isinstance(item, Mapping) else None
         if not isinstance(inner, Mapping) or not isinstance(item.get("class_name"), str):
@@ -138,6 +139,12 @@ def _layers(model: Any, prefix: str, weights: str, depth: int) -> Iterator[Layer
         sources = _feeds(item["inbound_nodes"], 0) if "inbound_nodes" in item else ((before,) if before else ())
         built = item.get("build_config")
         shape = built.get("input_shape") if isinstance(built, Mapping) else None
+        if kind == "InputLayer":
+            shape = inner.get("batch_shape", inner.get("batch_input_shape"))
+        elif shape is None and len(sources) == 1:
+            shape = shapes.get(sources[0])
+        if isinstance(shape, list) and kind in (*SCALERS, "InputLayer"):
+            shapes[name] = shape
         yield Layer(
             f"{prefix}{name}",
             kind,

@@ -15,7 +15,7 @@ from typing import Any
 from onnxscale.errors import StatisticsError, names
 from onnxscale.sources import groups, npzs, pickles
 from onnxscale.sources.inert import Document
-from onnxscale.sources.storages import CLASSES, CODES, Packed, Storage, Tensor, decoded, stored
+from onnxscale.sources.storages import CODES, Packed, Storage, Tensor, decoded, stored
 from onnxscale.statistics import Reading
 from onnxscale.step import Array
 
@@ -102,11 +102,12 @@ def _legacy(data: bytes) -> Any:
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(held):
         raise StatisticsError("the list of storages is not that of the tensors")
     for key in map(str, keys):
-        code = CODES.get(CLASSES.get(held[key].dtype, held[key].dtype))
+        # an untyped storage counts its bytes
+        code = CODES.get(held[key].dtype, "u1" if held[key].dtype == "" else None)
         count = int.from_bytes(stream.read(8), "little", signed=True)
         if code is None or count != held[key].count:
             raise StatisticsError(
-                f"a storage of {held[key].dtype[:40]} says {held[key].count:,} values, then {count:,}"
+                f"a storage of {held[key].dtype[:40]!r} says {held[key].count:,} values, then {count:,}, or has no known type"
             )
         found[key] = stream.read(count * int(code[1]))
         if len(found[key]) != count * int(code[1]):
