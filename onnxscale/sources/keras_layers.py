@@ -39,7 +39,10 @@ class Layer:
 
 
 def fitted(layer: Layer, nodes: Mapping[str, Node], version: str = "") -> Fitted:
-    """The scaler of one layer. nodes: of the file of its weights. version: of the Keras that wrote it. Raises StatisticsError naming the layer."""
+    """The scaler of one layer. nodes: of the file of its weights. version: of the Keras that wrote it.
+
+    Raises StatisticsError naming the layer.
+    """
     dtype = _dtype(layer)
     if layer.kind == "Rescaling":
         scale, offset = (_array(layer, key).astype(dtype) for key in ("scale", "offset"))

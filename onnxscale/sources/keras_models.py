@@ -192,30 +192,38 @@ def _chains(layers: list[Layer]) -> list[tuple[Layer, ...]]:
 
 
 def _weights_alone(nodes: Mapping[str, Node], reading: Reading) -> Statistics:
-    found = {}
+    found: dict[str, tuple[Node, Node]] = {}
     for path, node in nodes.items():
         group = path.removesuffix("/vars")
-        parts = [nodes.get(f"{path}/{i}") for i in range(4)]
-        if group != path and _OWN.fullmatch(group) and all(parts[:3]) and parts[3] is None and parts[2].shape == ():
-            found[str(node.attributes.get("name", group.rpartition("/")[2]))] = parts[0], parts[1]
+        mean, variance, count, more = (nodes.get(f"{path}/{i}") for i in range(4))
+        if (
+            group != path
+            and _OWN.fullmatch(group)
+            and mean
+            and variance
+            and count
+            and count.shape == ()
+            and more is None
+        ):
+            found[str(node.attributes.get("name", group.rpartition("/")[2]))] = mean, variance
     if not found:
         raise StatisticsError(
             "weights without a configuration, and no group that is called normalization; give the .keras file instead"
         )
-    name, (mean, variance) = picked(found, reading, "layers that scale")
+    name, (center, spread) = picked(found, reading, "layers that scale")
+    shape = center.shape
     if not reading.accept_defaults:
         raise StatisticsError(
             f"weights alone: whether {name!r} is inverted, and along which axis, is not in them; the defaults of Normalization are "
             f"invert=False and axis=-1. Accept them with --accept-defaults, or give the .keras file"
         )
-    if mean.shape != variance.shape or len(mean.shape) > 1:
+    if shape is None or shape != spread.shape or len(shape) > 1:
         raise StatisticsError(
-            f"{name!r} has statistics of shape {mean.shape}, which axis=-1 does not make; give the .keras file"
+            f"{name!r} has statistics of shape {shape}, which axis=-1 does not make; give the .keras file"
         )
-    values = mean.read(), variance.read()
-    scaler = normalization(*values, (-1,) if mean.shape else (), DTYPES["float32"], False, name)
+    scaler = normalization(center.read(), spread.read(), (-1,) if shape else (), DTYPES["float32"], False, name)
     notes = (
         f"{name!r}: invert=False, axis=-1, float32 and epsilon 1e-7, the defaults of Normalization (--accept-defaults)",
     )
     source = Source("keras", framework="keras", ddof=0, zero_variance=ZERO_VARIANCE)
-    return alone(Fitted(scaler, -1 if mean.shape else None, notes=notes), source)
+    return alone(Fitted(scaler, -1 if shape else None, notes=notes), source)

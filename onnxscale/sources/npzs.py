@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from typing import Any
@@ -50,8 +51,11 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int = LARGEST)
         raise StatisticsError(
             f"{info.filename[:80]!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}; not read"
         )
-    with archive.open(info) as opened:
-        return opened.read(most + 1)
+    try:
+        with archive.open(info) as opened:
+            return opened.read(most + 1)
+    except (OverflowError, struct.error) as error:  # an offset that no file has
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 def array(data: bytes, name: str) -> np.ndarray[Any, Any]:

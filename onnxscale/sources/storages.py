@@ -136,7 +136,7 @@ def _native(laid: Array, dtype: str) -> Array:
     if dtype == "bfloat16":  # the upper half of a float32
         return (laid.astype(np.uint32) << 16).view(np.float32)
     if dtype == "bool":
-        return laid != 0
+        return np.asarray(laid != 0)
     return laid.astype(laid.dtype.newbyteorder("="))
 
 

@@ -59,7 +59,7 @@ def _zipped(data: bytes) -> Any:
     def content(name: str) -> bytes:
         if name not in members:
             raise StatisticsError(f"the archive does not hold {name[:80]!r}, which a tensor needs")
-        return _safely(lambda: npzs.member(archive, members[name]))
+        return bytes(_safely(lambda: npzs.member(archive, members[name])))
 
     order = content(f"{folder}byteorder").strip() if f"{folder}byteorder" in members else b"little"
     if order not in (b"little", b"big"):
@@ -119,11 +119,12 @@ def _legacy(data: bytes) -> Any:
 
 def array(tensor: Tensor) -> Array:
     """The values of a tensor. Raises StatisticsError where its storage is not there, or is smaller than it says."""
-    storage = tensor.storage
-    if isinstance(storage, Packed):
-        storage = _legacy(storage.data) if storage.data.startswith(MAGIC) else None
-        if not isinstance(storage, Storage):
-            raise StatisticsError("a storage inside a pickle is not written as torch does")
+    held = tensor.storage
+    storage: Any = held
+    if isinstance(held, Packed):
+        storage = _legacy(held.data) if held.data.startswith(MAGIC) else None
+    if not isinstance(storage, Storage):
+        raise StatisticsError("a storage inside a pickle is not written as torch does")
     return decoded(tensor, storage)
 
 
