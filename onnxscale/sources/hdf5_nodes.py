@@ -1,7 +1,7 @@
 """The groups and datasets of an HDF5 file, read by h5py.
 
 A link that is not hard, a dataset whose bytes lie in another file, is virtual or was filtered by a plug-in is refused before any value
-is read: HDF5 would open what the file names.
+is read: HDF5 would open what the file names. What is not held off here: libhdf5 runs in this process, and a damaged file can crash it.
 """
 
 from __future__ import annotations
