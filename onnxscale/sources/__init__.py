@@ -23,8 +23,10 @@ from onnxscale.sources import (
     deepstreams,
     estimators,
     folders,
+    hdf5s,
     joblibs,
     jsons,
+    keras_models,
     npzs,
     openvinoargs,
     openvinos,
@@ -35,6 +37,7 @@ from onnxscale.sources import (
     safetensor,
     skopses,
     tomls,
+    torches,
     tritons,
     yamls,
 )
@@ -71,6 +74,9 @@ def _plain(read: Callable[[bytes], object]) -> Callable[[bytes, Reading], object
 
 CONTAINERS = (
     Container("skops", skopses.sniff, _plain(skopses.read)),
+    Container("keras", keras_models.sniff, keras_models.read),
+    Container("hdf5", hdf5s.sniff, hdf5s.read),
+    Container("pytorch", torches.sniff, _plain(torches.read)),
     Container("npz", npzs.sniff, _plain(npzs.read)),
     Container("parquet", parquets.sniff, _plain(parquets.read)),
     Container("joblib", pickles.sniff_joblib, _plain(pickles.read)),
@@ -130,7 +136,7 @@ def _read(source: object, reading: Reading) -> Statistics:
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source), reading)
     if estimators.is_estimator(source):
-        return estimators.read(source)
+        return estimators.read(source, reading)
     raise StatisticsError(
         f"cannot read statistics from a {type(source).__module__}.{type(source).__name__}; expected a path, a dict, a "
         f"Scaler or a fitted scikit-learn scaler"
@@ -184,17 +190,12 @@ def _read_bytes(data: bytes, name: str, reading: Reading, path: Path | None = No
     try:
         content = container.beside(data, reading, path) if container.beside else container.read(data, reading)
         if isinstance(content, Statistics):
-            return dataclasses.replace(content, source=_located(content.source, source))
+            return dataclasses.replace(content, source=records.located(content.source, source))
         if isinstance(content, Document):
             return records.statistics(content, reading, source)
         return _read_mapping(content, reading, source)
     except StatisticsError as error:
         raise StatisticsError(f"{name}: {error}") from None
-
-
-def _located(read: Source, found: Source) -> Source:
-    """What the format's reader knows of the source, and where the file is."""
-    return dataclasses.replace(read, format=found.format, path=found.path, sha256=found.sha256)
 
 
 def _read_mapping(content: object, reading: Reading, source: Source) -> Statistics:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from onnxscale.errors import StatisticsError
-from onnxscale.sources import arrays
-from onnxscale.sources.inert import Global, Held, Record, refused
+from onnxscale.sources import arrays, storages
+from onnxscale.sources.inert import Global, Held, Odd, Record, refused
 
 
 def named(module: Any, name: Any) -> Global:
@@ -103,6 +103,12 @@ PLAIN: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
     ("copyreg", "__newobj__"): lambda arguments: instance(arguments[0] if arguments else None, tuple(arguments[1:])),
     ("collections", "OrderedDict"): lambda arguments: {},
     ("collections", "defaultdict"): lambda arguments: {},
+    ("torch._utils", "_rebuild_tensor_v2"): storages.tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): storages.tensor,
+    ("torch._utils", "_rebuild_parameter"): storages.parameter,
+    ("torch.storage", "_load_from_bytes"): storages.packed,
+    ("torch", "Size"): storages.size,
+    ("torch", "device"): lambda arguments: Odd("device"),
 }
 # classes of plain data that stay closed records
 DATA = {

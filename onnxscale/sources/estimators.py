@@ -1,21 +1,30 @@
-"""Fitted scikit-learn objects at hand in Python: read from their attributes; scikit-learn itself is not imported."""
+"""Fitted objects at hand in Python, of scikit-learn and of `records.OBJECTS`: read from their attributes; nothing is imported."""
 
 from __future__ import annotations
 
 import sys
 
 from onnxscale.errors import StatisticsError
-from onnxscale.sources import sklearns
-from onnxscale.statistics import Source, Statistics
+from onnxscale.sources import sklearns, visions
+from onnxscale.sources.inert import Estimator
+from onnxscale.statistics import Reading, Source, Statistics
 
 
 def is_estimator(source: object) -> bool:
-    """Whether this is an object of scikit-learn's, or a subclass of one."""
-    return any(c.__module__.split(".")[0] == "sklearn" for c in type(source).__mro__)
+    """Whether this is an object of scikit-learn's, or a subclass of one; or a transform of torchvision's."""
+    return any(c.__module__.split(".")[0] == "sklearn" for c in type(source).__mro__) or _transform(source) is not None
 
 
-def read(source: object) -> Statistics:
+def _transform(source: object) -> Estimator | None:
+    found = None if isinstance(source, type) else visions.look(source)
+    return found if found is not None and visions.sniff(found) else None
+
+
+def read(source: object, reading: Reading) -> Statistics:
     """The scalers of a fitted estimator, or of estimators composed. Raises StatisticsError for what is not known."""
+    transform = _transform(source)
+    if transform is not None:
+        return visions.read(transform, reading, Source(f"torchvision {transform.name}"))
     root = sklearns.look(source)
     if root is None:
         raise StatisticsError(f"{type(source).__name__} has no attributes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -58,14 +59,17 @@ def _is_array(name: str) -> bool:
     return True
 
 
-def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int = LARGEST) -> bytes:
     """The bytes of one member, under limits of size and ratio."""
-    if info.file_size > LARGEST or info.file_size > RATIO * max(info.compress_size, 1) + 65536:
+    if info.file_size > most or info.file_size > RATIO * max(info.compress_size, 1) + 65536:
         raise StatisticsError(
             f"{info.filename[:80]!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}; not read"
         )
-    with archive.open(info) as opened:
-        return opened.read(LARGEST + 1)
+    try:
+        with archive.open(info) as opened:
+            return opened.read(most + 1)
+    except (OverflowError, struct.error) as error:  # an offset that no file has
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 def array(data: bytes, name: str) -> np.ndarray[Any, Any]:

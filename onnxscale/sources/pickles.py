@@ -36,10 +36,13 @@ def sniff_joblib(data: bytes, name: str) -> bool:
     return sniff(data, name) and _JOBLIB in data
 
 
-def read(data: bytes) -> Document:
-    """What the pickle holds. Raises StatisticsError naming what is refused and where it stands."""
+def read(data: bytes, persistent: Callable[[Any], Any] | None = None) -> Document:
+    """What the pickle holds. persistent: what a persistent id stands for, where the format has them.
+
+    Raises StatisticsError naming what is refused and where it stands.
+    """
     stream = io.BytesIO(data)
-    machine = Machine(stream, len(data))
+    machine = Machine(stream, len(data), persistent=persistent)
     found = machine.run()
     if stream.tell() != len(data):
         raise StatisticsError(f"{len(data) - stream.tell():,} bytes follow the pickle; a scaler's file ends with it")
@@ -48,12 +51,13 @@ def read(data: bytes) -> Document:
 
 @dataclass(eq=False)
 class Machine:
-    """The stack, marks and memo of one pickle. inner: a pickle inside an array of joblib's."""
+    """The stack, marks and memo of one pickle. inner: a pickle inside an array of joblib's. persistent: as in `read`."""
 
     stream: io.BytesIO
     size: int
     left: int = OPCODES
     inner: bool = False
+    persistent: Callable[[Any], Any] | None = None
     stack: list[Any] = field(default_factory=list)
     marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
@@ -240,6 +244,14 @@ def _inst(machine: Machine, argument: Any) -> None:
     machine.stack.append(called(named(*str(argument).split(" ", 1)), tuple(items)))
 
 
+def _persistent(machine: Machine, argument: Any) -> None:
+    del argument
+    if machine.persistent is None:
+        raise StatisticsError("the opcode BINPERSID, which no scaler's file has")
+    identity = machine.pop()
+    machine.stack.append(machine.persistent(identity))
+
+
 def _build(machine: Machine, argument: Any) -> None:
     del argument
     state, target = machine.pop(), machine.top()
@@ -254,10 +266,15 @@ def _build(machine: Machine, argument: Any) -> None:
             target.state = state
         if target.of.key == WRAPPER:
             machine.stack[-1] = _wrapped(machine, target)
-    elif not (isinstance(target, dict) and target.__class__ is dict and state is None):
+    elif not (isinstance(target, dict) and (state is None or _versions(state))):
         raise StatisticsError(
             f"sets the attributes of {target if isinstance(target, Global) else 'something that has none'}"
         )
+
+
+def _versions(state: Any) -> bool:
+    """Whether this is all that torch hangs on a state dict: the versions of its modules, which no tensor depends on."""
+    return isinstance(state, dict) and set(state) == {"_metadata"}
 
 
 def _wrapped(machine: Machine, wrapper: Record) -> Held:
@@ -296,5 +313,5 @@ STEPS: dict[str, Callable[[Machine, Any], None]] = {
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _put), **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
     "GLOBAL": _global, "STACK_GLOBAL": _stack_global, "REDUCE": _reduce, "NEWOBJ": _new, "NEWOBJ_EX": _new_ex,
     "OBJ": _obj, "INST": _inst, "BUILD": _build, "FRAME": _frame,
-    "PROTO": lambda machine, argument: None,
+    "BINPERSID": _persistent, "PROTO": lambda machine, argument: None,
 }  # fmt: skip

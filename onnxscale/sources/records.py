@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from onnxscale.errors import StatisticsError, names
-from onnxscale.sources import sklearns
+from onnxscale.sources import gyms, sklearns, torches, visions
 from onnxscale.sources.inert import Document, Estimator, Global, Odd, plain
 from onnxscale.sources.native import from_mapping
 from onnxscale.statistics import Reading, Source, Statistics
+
+
+@dataclass(frozen=True)
+class Object:
+    """A framework's object. sniff: whether an inert record is one. read: its scalers; raises StatisticsError."""
+
+    name: str
+    sniff: Callable[[Estimator], bool]
+    read: Callable[[Estimator, Reading, Source], Statistics]
+
+
+OBJECTS: tuple[Object, ...] = (
+    Object("stable-baselines3 and gymnasium", gyms.sniff, gyms.read),
+    Object("torchvision transforms", visions.sniff, visions.read),
+)
 
 
 def statistics(document: Document, reading: Reading, source: Source) -> Statistics:
     """Raises StatisticsError naming the class, the attribute or the key that is not known."""
     root = plain(document.root)
     if isinstance(root, Estimator):
-        return sklearns.statistics(root, source)
+        return estimator(root, reading, source)
     if isinstance(root, Mapping):
-        _no_estimators(root)
-        return from_mapping({str(k): v for k, v in root.items()}, reading, source)
+        found = torches.statistics(root, reading)
+        if isinstance(found, Statistics):
+            return dataclasses.replace(found, source=located(found.source, source))
+        assert isinstance(found, Mapping)
+        _no_estimators(found)
+        return from_mapping({str(k): v for k, v in found.items()}, reading, source)
     raise StatisticsError(
         f"holds {_prose(root)}; expected a fitted scaler of scikit-learn's, or a dictionary of statistics"
     )
+
+
+def estimator(root: Estimator, reading: Reading, source: Source) -> Statistics:
+    """The scalers of one object, of whichever framework. Raises StatisticsError naming its class."""
+    row = next((o for o in OBJECTS if o.sniff(root)), None)
+    return row.read(root, reading, source) if row else sklearns.statistics(root, source)
 
 
 def _no_estimators(root: Mapping[object, object]) -> None:
@@ -40,3 +67,8 @@ def _prose(value: object) -> str:
     if isinstance(value, Global):
         return f"the name {value}"
     return f"a {type(value).__name__}"
+
+
+def located(read: Source, found: Source) -> Source:
+    """What the format's reader knows of the source, and where the file is."""
+    return dataclasses.replace(read, format=found.format, path=found.path, sha256=found.sha256)
