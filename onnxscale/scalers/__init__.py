@@ -25,12 +25,14 @@ from onnxscale.scalers.standard import Standard
 from onnxscale.scalers.steps import Steps
 
 __all__ = [
-    "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Clip", "Function", "Image", "Imputer", "KBins", "MaxAbs", "MinMax", "Normalizer",
+    "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Clip", "Function", "Image", "Imputer", "KBins", "MaxAbs", "MinMax",
+    "Normalizer",
     "Power", "Quantile", "Robust", "Scaler", "Select", "Standard", "Steps", "make",
 ]  # fmt: skip
 
 ROWS: tuple[type[Scaler], ...] = (
-    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Clip, Select, Affine, Steps,
+    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Clip,
+    Select, Affine, Steps,
 )  # fmt: skip
 KINDS: dict[str, type[Scaler]] = {row.kind: row for row in ROWS}
 SKLEARN: dict[str, type[Scaler]] = {row.sklearn: row for row in ROWS if row.sklearn}
