@@ -52,8 +52,8 @@ def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = Non
             folding.apply(proto, p.fold, taken)
             if p.fold.seam:
                 seams[p.role, p.spec.name] = p.fold.seam
-            if p.graph_dtype != p.spec.dtype:
-                graph.set_dtype(proto.graph.input, p.spec.name, p.graph_dtype)
+            if p.outer != p.spec:
+                graph.declare(proto.graph.input, p.outer)
     for p in plan.placements:
         if p.form == "nodes":
             seams[p.role, p.spec.name] = (_input if p.role == "input" else _output)(proto, p, taken)
@@ -84,8 +84,8 @@ def _input(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
     writer = Writer(proto, taken, p.spec.name, p.dtype, p.spec, p.axis)
     result = _emit(writer, p.spec.name, p, p.graph_dtype, p.inner_dtype)
     graph.insert_after_input(proto, writer, p.spec.name, result, keep_shape_readers=p.transform.elementwise)
-    if p.graph_dtype != p.spec.dtype:
-        graph.set_dtype(proto.graph.input, p.spec.name, p.graph_dtype)
+    if p.outer != p.spec:
+        graph.declare(proto.graph.input, p.outer)
     return result
 
 

@@ -109,9 +109,9 @@ class Feeder:
         sizes = {}
         for spec in self.inputs:
             p = self.placed.get(spec.name)
-            if p is not None and spec.shape:
-                for i, size in enumerate(p.transform.shape):
-                    symbol = self.symbol(spec, p.axis % len(spec.shape) + i)
+            if p is not None and p.spec.shape:
+                for i, size in enumerate(p.transform.result):  # the model's own sizes, which other inputs may share
+                    symbol = self.symbol(p.spec, p.axis % len(p.spec.shape) + i)
                     if symbol:
                         sizes[symbol] = size
         return sizes
@@ -161,7 +161,8 @@ def feeder(proto: onnx.ModelProto, placements: Sequence[Placement]) -> Feeder:
     for name, p in placed.items():
         ranges[name] = samples.raw_range(p.transform, p.transform.shape, p.fitted.data_min, p.fitted.data_max)
     words, numbers = _known(proto)
-    return Feeder(graph.inputs(proto), placed, ranges, words, numbers)
+    outer = [replace(placed[s.name].outer, dtype=s.dtype) if s.name in placed else s for s in graph.inputs(proto)]
+    return Feeder(outer, placed, ranges, words, numbers)
 
 
 def _known(proto: onnx.ModelProto) -> tuple[list[str], list[int]]:
@@ -211,7 +212,7 @@ def feeds(
 def _laid_out(f: Feeder, name: str, family: Family, shape: Shape, rows: int, rng: np.random.Generator) -> Array:
     p = f.placed[name]
     some = replace(family, rows=np.resize(family.rows, (rows, *family.rows.shape[1:])))
-    dims = f.dims(p.spec, shape)
+    dims = f.dims(p.outer, shape)
     lead = 0 if p.spec.shape is None else len(p.spec.shape) - len(dims)
     axis = p.axis - lead if p.axis >= 0 else len(dims) + p.axis
     return samples.as_dtype(samples.spread(some, f.ranges[name], dims, max(axis, 0), rng), p.graph_dtype)

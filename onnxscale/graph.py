@@ -250,11 +250,15 @@ def insert_before_output(model: onnx.ModelProto, writer: Writer, name: str, inne
     _import_opset(model, writer.opset)
 
 
-def set_dtype(values: Iterable[onnx.ValueInfoProto], name: str, dtype: str) -> None:
-    """Declare another element type for a graph input or output."""
+def declare(values: Iterable[onnx.ValueInfoProto], wanted: InputSpec) -> None:
+    """Let the graph input or output of that name have this element type, and these sizes where they are known."""
     for value in values:
-        if value.name == name:
-            value.type.tensor_type.elem_type = ELEMENTS[dtype]
+        if value.name == wanted.name:
+            tensor = value.type.tensor_type
+            tensor.elem_type = ELEMENTS[wanted.dtype]
+            for dim, size in zip(tensor.shape.dim, wanted.shape or (), strict=wanted.shape is not None):
+                if isinstance(size, int) and size != dim.dim_value:
+                    dim.dim_value = size
 
 
 def _prepend(repeated: Any, items: list[onnx.NodeProto]) -> None:

@@ -79,6 +79,9 @@ def folded(model: ModelFile, placements: list[Placement], options: Options) -> l
 
 
 def _fold(model: ModelFile, scratch: onnx.ModelProto, p: Placement) -> Fold:
+    if p.transform.shape != p.transform.result:
+        reason = f"the scaler makes {p.transform.result[-1]} columns of {p.transform.shape[-1]}"
+        return Fold(p.spec.name, p.role, "nodes", (folding.Absorption("every reader", "nothing", reason),))
     if p.role == "output":
         return folding.fold_output(model, scratch, p.spec, p.transform, p.axis)
     if p.graph_dtype == "uint8":
@@ -135,7 +138,7 @@ def _input(proto: onnx.ModelProto, name: str, scalers: int, fitted: Fitted) -> I
                 f"the model has no float input to scale: {', '.join(s.prose() for s in specs) or 'no inputs at all'}"
             )
         if len(floats) > 1:
-            fits = [s for s in floats if find_axis(s, fitted.transform().shape, fitted.axis).axis is not None]
+            fits = [s for s in floats if find_axis(s, fitted.transform().result, fitted.axis).axis is not None]
             floats = fits if len(fits) == 1 and scalers == 1 and fitted.transform().shape else floats
         if len(floats) > 1:
             raise PlanError(
@@ -175,10 +178,18 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
     if any(o.name == spec.name for o in model.skeleton.graph.output):
         raise PlanError(f"{spec.name!r} is both an input and an output: the output would become the raw values")
     transform = fitted.transform()
-    found = placed(spec, transform.shape, options.axis if options.axis is not None else fitted.axis)
+    found = placed(spec, transform.result, options.axis if options.axis is not None else fitted.axis)
+    if len(transform.shape) != len(transform.result):
+        raise PlanError(
+            f"the scaler makes features of shape {transform.result} of {transform.shape}: only the number of columns may change"
+        )
     asked = options.input_dtype or ("float32" if spec.dtype in ("float16", "bfloat16") else "keep")
     outer = spec.dtype if asked == "keep" else asked
     dtype = _arithmetic(options.precision, outer, spec.dtype)
+    if dtype != "float64" and any(s.op == "Beside" for s in transform.steps):
+        raise PlanError(
+            "parts side by side, which are not one step, are written in float64 alone: use --precision exact"
+        )
     every = list(graph.readers(model.skeleton.graph, spec.name))
     stay = [r for r in every if r.node.op_type in graph.SHAPE_READERS and transform.elementwise]
     notes = (

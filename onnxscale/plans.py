@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnxscale import precision
 from onnxscale.folding import Fold
@@ -50,6 +50,15 @@ class Placement:
     shape_readers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def outer(self) -> InputSpec:
+        """The tensor as the app sees it from now on: `spec` in the graph's type, and as wide as the raw values are."""
+        shape, raw, inside = self.spec.shape, self.transform.shape, self.transform.result
+        if self.role == "input" and shape is not None and raw != inside:
+            at = self.axis % len(shape)
+            shape = (*shape[:at], *raw, *shape[at + len(inside) :])
+        return replace(self.spec, dtype=self.graph_dtype, shape=shape)
 
     @property
     def form(self) -> str:

@@ -94,7 +94,7 @@ def bound(transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dty
     """
     raw = np.asarray(x).astype(np.float64)
     if dtype == "float64" and all(OPERATORS[s.op].ulps == 0 for s in transform.steps):
-        return np.zeros(raw.shape)
+        return np.zeros((raw if transform.result == transform.shape else transform(raw, axis)).shape)
     written = transform if dtype == "float64" else lowered(transform, precision)
     with np.errstate(all="ignore"):
         start = (
@@ -107,8 +107,17 @@ def bound(transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dty
         away = np.abs(value - reference) + error
         cast = UNIT[result] * (np.abs(reference) + away) + TINY[result] if result != dtype else 0.0
         # the reference is itself rounded to `result` before it is compared
-        slack = UNIT[result] * np.abs(reference) + TINY[result] + 2.0**-50 * (np.abs(reference) + np.abs(raw))
+        slack = (
+            UNIT[result] * np.abs(reference)
+            + TINY[result]
+            + 2.0**-50 * (np.abs(reference) + np.abs(_moved(transform, raw, axis)))
+        )
         return np.asarray(away + cast + slack * (1 + 2.0**-20))
+
+
+def _moved(transform: Transform, raw: Array, axis: int) -> Array:
+    """The raw values where the transform takes them, unchanged: beside each result, the value it is made of."""
+    return Transform(tuple(s for s in transform.steps if OPERATORS[s.op].moves))(raw, axis)
 
 
 def rounding(transform: Transform, x: npt.ArrayLike, axis: int, dtype: str) -> Array:
@@ -130,6 +139,9 @@ def _running(written: Transform, raw: Array, error: Array, axis: int, dtype: str
     for step in written.steps:
         row = OPERATORS[step.op]
         after = row.evaluate(value, step, place)
+        if row.moves:
+            value, error = after, row.evaluate(error, step, place)
+            continue
         if step.op in FACTORS:
             c = np.abs(place(step.operands[0]))
             error = error * c if step.op == "Mul" else error / c

@@ -42,8 +42,8 @@ def moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator)
             else:
                 most = rounding(p.transform, raw, axis, p.inner_dtype)
             with np.errstate(over="ignore", invalid="ignore"):
-                ways = raw.shape if rng.random() < 0.5 else (1, *raw.shape[1:])
-                moved = arrays[p.spec.name] + (rng.choice([-1.0, 1.0], ways) * most).reshape(raw.shape)
+                ways = most.shape if rng.random() < 0.5 else (1, *most.shape[1:])
+                moved = arrays[p.spec.name] + (rng.choice([-1.0, 1.0], ways) * most).reshape(most.shape)
             arrays[p.spec.name] = rounded(moved, p.inner_dtype)
     return arrays
 

@@ -116,9 +116,20 @@ def _compare(
             column = int(place[axis]) if p.transform.shape and raw.ndim else None
             row = int(place[0]) if place else 0
             worst = Worst(
-                feed.label, row, {p.spec.name: _brief(raw[place])}, _brief(got[place]), _brief(expected[place])
+                feed.label,
+                row,
+                {p.spec.name: _given(raw, expected, place)},
+                _brief(got[place]),
+                _brief(expected[place]),
             )
     return SeamCheck(end, p.role, rows, error_at_worst, bound_at_worst, most_ulp, column, holds, worst)
+
+
+def _given(raw: Array, expected: Array, place: tuple[np.intp, ...]) -> object:
+    """The raw value at a place of the result, or the whole row of it where the columns are others."""
+    if raw.shape == expected.shape:
+        return _brief(raw[place])
+    return (raw[place[0]] if raw.ndim > 1 else raw).tolist()
 
 
 def _brief(value: object) -> object:

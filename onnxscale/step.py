@@ -125,7 +125,8 @@ class Operator:
     affine(step): the step as `Affine`, or None. inverse(step): the steps that undo it on its image, or None.
     slope(step): per feature +1 or -1 where the step is monotone (0 where it is constant), or None where it is not.
     prose(step): the step in words. shape(step): the shape of the features it is made for.
-    width(step): the number of features after the step where it changes it, else None.
+    width(step): the number of features after the step where it changes it, else None. moves: it takes values to other
+    places and changes none.
     ulps: how far `nodes` may be from `evaluate`, in units in the last place of the arithmetic; 0 means bit-equal.
     """
 
@@ -139,4 +140,5 @@ class Operator:
     elementwise: bool = True
     continuous: bool = True
     width: Callable[[Step], int | None] = lambda step: None
+    moves: bool = False
     ulps: float = 0.0

@@ -55,6 +55,14 @@ class Transform:
 
         Raises StatisticsError where two steps are made for different widths.
         """
+        return self._shapes()[0]
+
+    @property
+    def result(self) -> tuple[int, ...]:
+        """Shape of the features that come out: another than `shape` where a step drops, repeats or adds columns."""
+        return self._shapes()[1]
+
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         first: tuple[int, ...] | None = None
         now: tuple[int, ...] = ()
         met: list[tuple[int, ...]] = []
@@ -68,7 +76,7 @@ class Transform:
             width = row.width(step)
             if width is not None and (width,) != now[-1:]:
                 first, now, met = (now if first is None else first), (width,), [(width,)]
-        return now if first is None else first
+        return (now if first is None else first), now
 
     def affine(self) -> Affine | None:
         """The whole as one `scale * x + shift` in float64, or None where a step is not affine."""

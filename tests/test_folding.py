@@ -861,7 +861,7 @@ def test_integer_pixels_become_one_dequantize() -> None:
     proto = opened.editable()
     made = folding.fold_pixels(opened, proto, graph.inputs(proto)[0], CHANNELS, 1)
     assert made.form == "fold" and made.nodes_left == 1
-    graph.set_dtype(proto.graph.input, "x", "uint8")
+    graph.declare(proto.graph.input, graph.InputSpec("x", "uint8", None))
     folded = applied(opened, proto, made)
     x = RNG.integers(0, 256, (2, 3, 9, 11)).astype("u1")
     assert relative(run(folded.content, x=x)[0], run(model, x=CHANNELS(x, 1).astype("f"))[0]) < 1e-6

@@ -34,6 +34,8 @@ def _placement(p: Placement) -> list[str]:
     source = p.source
     origin = " ".join(w for w in (source.format, source.path, source.framework, source.version) if w)
     shape = "x".join(map(str, p.transform.shape)) or "one value"
+    if p.transform.result != p.transform.shape:
+        shape += f" -> {'x'.join(map(str, p.transform.result))}"
     types = (
         p.graph_dtype
         if p.graph_dtype == p.inner_dtype == p.dtype

@@ -9,6 +9,7 @@ from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers.affine import Affine
 from onnxscale.scalers.base import Scaler
 from onnxscale.scalers.binarizer import Binarizer
+from onnxscale.scalers.clip import Clip
 from onnxscale.scalers.function import Function
 from onnxscale.scalers.image import Image
 from onnxscale.scalers.imputer import Imputer
@@ -19,16 +20,19 @@ from onnxscale.scalers.normalizer import Normalizer
 from onnxscale.scalers.power import Power
 from onnxscale.scalers.quantile import Quantile
 from onnxscale.scalers.robust import Robust
+from onnxscale.scalers.select import Select
 from onnxscale.scalers.standard import Standard
 from onnxscale.scalers.steps import Steps
 
 __all__ = [
-    "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Function", "Image", "Imputer", "KBins", "MaxAbs", "MinMax", "Normalizer",
-    "Power", "Quantile", "Robust", "Scaler", "Standard", "Steps", "make",
+    "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Clip", "Function", "Image", "Imputer", "KBins", "MaxAbs", "MinMax",
+    "Normalizer",
+    "Power", "Quantile", "Robust", "Scaler", "Select", "Standard", "Steps", "make",
 ]  # fmt: skip
 
 ROWS: tuple[type[Scaler], ...] = (
-    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Affine, Steps,
+    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Clip,
+    Select, Affine, Steps,
 )  # fmt: skip
 KINDS: dict[str, type[Scaler]] = {row.kind: row for row in ROWS}
 SKLEARN: dict[str, type[Scaler]] = {row.sklearn: row for row in ROWS if row.sklearn}

@@ -17,6 +17,8 @@ import numpy as np
 
 from onnxscale.errors import StatisticsError, names
 from onnxscale.step import Step, constant
+from onnxscale.steps import OPERATORS
+from onnxscale.steps.beside import beside
 from onnxscale.transform import Transform
 
 NEUTRAL: dict[str, tuple[float, ...]] = {
@@ -26,11 +28,15 @@ NEUTRAL: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Block:
-    """label: of the part. columns: of the input that it takes, in order. transform: for that many columns, and gives as many."""
+    """label: of the part. columns: of the input that it takes, in order. transform: for that many columns."""
 
     label: str
     columns: tuple[int, ...]
     transform: Transform
+
+    @property
+    def columns_shape(self) -> tuple[int]:
+        return (len(self.columns),)
 
 
 def positions(columns: Any, listed: Sequence[str], width: int) -> tuple[int, ...]:
@@ -74,6 +80,9 @@ def _slice(given: slice, listed: Sequence[str], width: int) -> tuple[int, ...]:
 def side_by_side(blocks: Sequence[Block], width: int) -> Transform:
     """The blocks as one Transform of `width` features. Raises StatisticsError where steps cannot stand side by side."""
     columns = [c for b in blocks for c in b.columns]
+    if any(_alone(b.transform) for b in blocks):
+        after = sum((b.transform.result or b.columns_shape)[-1] for b in blocks)
+        return Transform((beside([(b.columns, b.transform.steps) for b in blocks], width, after),))
     waiting = [list(b.transform.steps) for b in blocks]
     steps: list[Step] = []
     if columns != list(range(width)):
@@ -82,6 +91,12 @@ def side_by_side(blocks: Sequence[Block], width: int) -> Transform:
         op = _next(blocks, waiting)
         steps.append(_merged(op, blocks, waiting))
     return Transform(tuple(steps))
+
+
+def _alone(transform: Transform) -> bool:
+    """Whether it has a step that stands beside others only as a part of its own, and nodes equal to numpy bit for bit."""
+    rows = [OPERATORS[s.op] for s in transform.steps]
+    return any(s.op in ("Select", "Bins", "Beside") for s in transform.steps) and all(r.ulps == 0 for r in rows)
 
 
 def _next(blocks: Sequence[Block], waiting: Sequence[list[Step]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnxscale.step import Operator
+from onnxscale.steps import beside
 from onnxscale.steps.arithmetic import ARITHMETIC
 from onnxscale.steps.cast import CAST
 from onnxscale.steps.columns import COLUMNS
@@ -24,3 +25,4 @@ OPERATORS: dict[str, Operator] = {
     "Impute": IMPUTE,
     **COLUMNS,
 }
+OPERATORS["Beside"] = beside.row(OPERATORS)

@@ -17,11 +17,16 @@ def _evaluate(x: Array, step: Step, place: Place) -> Array:
     return np.take(x, step.operands[0].astype(np.int64), axis=axis_of(place))
 
 
-def _nodes(build: Builder, x: str, step: Step) -> str:
+def axis_in(build: Builder) -> int:
+    """The feature axis as an attribute of a node, counted from the front where the rank is known."""
     axis = build.axis + build.rank if build.axis < 0 and build.rank is not None else build.axis
     if axis < 0 and build.opset < 11:
         raise build.refuse("the rank of the tensor is unknown, and counting axes from the end needs opset 11")
-    return build.node("Gather", x, build.tensor(step.operands[0].astype(np.int64), "columns"), axis=axis)
+    return axis
+
+
+def _nodes(build: Builder, x: str, step: Step) -> str:
+    return build.node("Gather", x, build.tensor(step.operands[0].astype(np.int64), "columns"), axis=axis_in(build))
 
 
 def _shape(step: Step) -> tuple[int, ...]:
@@ -37,5 +42,6 @@ COLUMNS = {
         shape=_shape,
         elementwise=False,
         width=lambda step: len(step.operands[0]),
+        moves=True,
     ),
 }
