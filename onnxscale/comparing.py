@@ -67,7 +67,8 @@ class OutputCheck:
 
 @dataclass(frozen=True)
 class SeamCheck:
-    """The scaled tensor itself against float64. error and bound are those of the worst element; ulp over all."""
+    """The scaled tensor itself against float64. error and bound are those of the worst element; ulp over all.
+    vacuous: of a folded layer that gives every row the same."""
 
     tensor: str
     role: str
@@ -78,6 +79,7 @@ class SeamCheck:
     column: int | None
     holds: bool
     worst: Worst | None = None
+    vacuous: bool = False
 
 
 @dataclass(frozen=True)

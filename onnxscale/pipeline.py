@@ -161,7 +161,7 @@ class Baked:
         if data not in DATA:
             raise OutputError(f"data={data!r}: unknown; choose one of {', '.join(DATA)}")
         self.check_output(path, force=force, in_place=in_place)
-        out = Path(os.path.abspath(path))
+        out = Path(os.path.realpath(path) if in_place else os.path.abspath(path))  # a link stays one
         self.original.unchanged()
         ours = force or in_place or destination.replaceable(out, baked=True)
         names = destination.copies(self.original, out) if data == "copy" and not in_place else {}

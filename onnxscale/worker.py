@@ -97,7 +97,12 @@ def started(size: int = 0, seconds: float = 300, tell: Callable[[int], None] = _
     method = "fork" if sys.platform == "linux" else "spawn"
     context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, 4 * GIB + 6 * size, int(seconds) + 60), daemon=True)
+    parents = (os.getpid(), ours) if method == "fork" else None
+    process = context.Process(
+        target=_serve,
+        args=(theirs, parents, 4 * GIB + 6 * size, int(seconds) + 60),
+        daemon=True,
+    )
     process.start()
     theirs.close()
     try:
@@ -124,7 +129,22 @@ def _limit(memory: int, seconds: int) -> None:
             resource.setrlimit(what, (value, value))
 
 
-def _serve(pipe: Connection, memory: int, seconds: int) -> None:
+def _die_with(parent: int) -> None:
+    """Let the system end this process with its parent, however that ends."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, sys/prctl.h
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _serve(pipe: Connection, parents: tuple[int, Connection] | None, memory: int, seconds: int) -> None:
+    if parents is not None:
+        _die_with(parents[0])
+        parents[1].close()  # else this process would keep its own pipe open when the parent is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.disable()
     nowhere = os.open(os.devnull, os.O_WRONLY)

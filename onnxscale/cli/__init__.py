@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -41,20 +42,24 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
         raise typer.Exit
 
 
+USAGE: Any = typer.BadParameter.__mro__[2]  # click's ClickException, typer's own copy of it or the package's
+
+
 def main() -> None:
     """Run the command line. Expected failures are one message and an exit code; a bug says that it is one."""
     from onnxscale.reporting.clean import clean
 
     try:
-        app()
+        code = app(standalone_mode=False)
     except OnnxscaleError as error:
-        if "--json" in sys.argv:
-            import json
-
-            print(json.dumps({"error": str(error), "exit": error.code}))
+        _failed(str(error), error.code)
         print(f"error: {clean(error)}", file=sys.stderr)
         sys.exit(error.code)
-    except KeyboardInterrupt:
+    except USAGE as error:
+        _failed(error.format_message(), error.exit_code)
+        error.show(file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; nothing was written", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
@@ -63,9 +68,19 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("ONNXSCALE_DEBUG"):
             raise
+        what = f"a bug in onnxscale: {type(error).__name__}: {str(error)[:500]}"
+        _failed(what, 2)
         print(
-            f"error: a bug in onnxscale: {type(error).__name__}: {clean(error)[:500]}. Nothing was written. Please report it, "
-            f"with the output of the same command under ONNXSCALE_DEBUG=1",
+            f"error: {clean(what)}. Nothing was written. Please report it, with the output of the same command under "
+            f"ONNXSCALE_DEBUG=1",
             file=sys.stderr,
         )
         sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failed(message: str, code: int) -> None:
+    if "--json" in sys.argv:
+        import json
+
+        print(json.dumps({"error": message, "exit": code}))

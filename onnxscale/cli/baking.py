@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from onnxscale.cli import options as o
 from onnxscale.cli import progress
-from onnxscale.errors import OutputError, VerificationError
+from onnxscale.errors import ModelError, OutputError, VerificationError
 
 
 def bake(
@@ -81,6 +82,10 @@ def bake(
     if in_place and remote.is_url(model):
         raise OutputError(f"--in-place cannot write to {model}; name an output on this machine with -o")
     beside = Path(PurePosixPath(model).name) if remote.is_url(model) else Path(model)
+    if in_place:
+        beside = Path(os.path.realpath(beside))
+    elif not beside.name:
+        raise ModelError(f"{model}: a folder; expected an ONNX file")
     place = beside if in_place else out or beside.with_name(f"{beside.stem}.baked.onnx")
     asked = Options(input, output, axis, target_axis, precision, form, input_dtype, again, keep_original)
     reading = Reading(dialect, kind, zero_std, accept_defaults, strict, pick)
@@ -89,6 +94,7 @@ def bake(
         print(text.plan(baked.plan), flush=True)
     for warning in baked.plan.warnings:
         print(f"warning: {clean(warning)}", file=sys.stderr)
+    shown = baked.plan
     if dry_run:
         if as_json:
             print(json.dumps(plain.baked(baked, None)))
@@ -99,6 +105,8 @@ def bake(
         with progress.shown("verifying", "feeds run") as tell:
             baked = baked.verify(own, seed=seed, seconds=time_limit, tell=tell, limit=verify_limit)
         assert baked.comparison is not None
+        if not as_json and baked.plan is not shown:
+            print(f"folded, it does not hold; with nodes:\n{text.plan(baked.plan)}", flush=True)
         if not as_json:
             print(text.comparison(baked.comparison), flush=True)
         if not baked.comparison.verified:

@@ -46,8 +46,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="What looks like a mistak
 Data = Annotated[
     Path | None, typer.Option("--data", help="Your own raw rows to check on: npy, npz, csv or parquet.", metavar="FILE")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the rows that are made up.")]
-TimeLimit = Annotated[float, typer.Option("--time-limit", help="Seconds that onnxruntime may take for one request.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the rows that are made up.")]
+TimeLimit = Annotated[
+    float, typer.Option("--time-limit", min=1, help="Seconds that onnxruntime may take for one request.")
+]
 VerifyLimit = Annotated[
     int | None,
     typer.Option(

@@ -129,7 +129,8 @@ class Judge:
         if isinstance(made, Refusal):
             return Verdict(leaf, Absorption(what, "nothing", made.reason))
         last = leaf.node if made.beside is None or site.follower is None else site.follower[0]
-        absorption = Absorption(what, taken, why, made.error, next((o for o in last.output if o), ""))
+        shown = "" if leaf.node.op_type in GATED else next((o for o in last.output if o), "")
+        absorption = Absorption(what, taken, why, made.error, shown)
         return Verdict(leaf, absorption, made, follower=site.follower)
 
     def _within(self, error: Error) -> bool:
@@ -201,6 +202,9 @@ def _narrowed(carried: Carried) -> float:
     """The unit of the narrowest Cast that rounds raw values, or 0."""
     units = [UNIT.get(d, 1.0) for d in carried.passed]
     return max(units) if max(units) > units[0] else 0.0
+
+
+GATED = ("LSTM", "GRU", "RNN")  # their bound is on what enters the gates, which no output shows
 
 
 def _entered(made: Change | Refusal, carried: Carried) -> Change | Refusal:

@@ -129,7 +129,12 @@ def evaluator(transform: Transform, features: Ints, shape: tuple[int, ...], dtyp
 
 def _gathers(transform: Transform) -> bool:
     """Whether every operand holds one value per feature (a quantile table does not)."""
-    return all(OPERATORS[s.op].shape(s) == np.broadcast_shapes(*(v.shape for v in s.operands)) for s in transform.steps)
+    return all(_fits(v.shape, OPERATORS[s.op].shape(s)) for s in transform.steps for v in s.operands)
+
+
+def _fits(values: tuple[int, ...], features: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(values), reversed(features), strict=False)
+    return len(values) <= len(features) and all(a in (1, b) for a, b in pairs)
 
 
 def _gather(transform: Transform, features: Ints, shape: tuple[int, ...]) -> Transform:

@@ -57,6 +57,8 @@ class Dialect:
 
 def _standard(found: dict[str, Any], reading: Reading) -> Scaler:
     divisor = found.get("std", found.get("scale"))
+    if divisor is None and "var" not in found:
+        raise StatisticsError("the std (or scale) is null: what the scaler divides by is not known")
     if divisor is None:
         variance = numbers(found["var"], "var")
         if (variance < 0).any():
