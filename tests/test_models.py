@@ -53,7 +53,13 @@ def test_statistics_files_of_a_model_mean_the_same(case: Case) -> None:
     assert all(s == steps[0] for s in steps)
 
 
-@pytest.mark.parametrize("case", [c for c in ALL if c.target is None], ids=str)
+ON_THE_COMMAND_LINE = [
+    pytest.param(c, marks=() if i % 5 == 0 else pytest.mark.slow, id=str(c))
+    for i, c in enumerate(c for c in ALL if c.target is None)
+]
+
+
+@pytest.mark.parametrize("case", ON_THE_COMMAND_LINE)
 def test_verify_inspect_and_selftest_on_the_command_line(case: Case, cli, tmp_path: Path) -> None:
     out = tmp_path / "baked.onnx"
     made = cli("bake", case.model, case.stats[0], "-o", out, *case.flags())

@@ -147,7 +147,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "two scaled columns": (
         [(*STD, {**IO, **BOTH}),
          (*STD, {"inputCol": "v", "outputCol": "w", **BOTH})],
-        "'y', 'w'; name the one that is meant with --pick",
+        "'w', 'y'; name the one that is meant with --pick",
     ),
     "a predictor beside": (
         [(*STD, {**IO, **BOTH}), ("LinearRegressionModel", None, {"featuresCol": "x"})],

@@ -32,6 +32,7 @@ from onnxscale.scalers.states import function_name, inner
 from onnxscale.statistics import Fitted, Source, Statistics
 from onnxscale.step import Step
 from onnxscale.steps import OPERATORS, normal
+from onnxscale.steps.beside import beside
 from onnxscale.steps.functions import strides
 from onnxscale.transform import Transform
 
@@ -62,6 +63,8 @@ OPERANDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         for op in "Log Exp Log1p Expm1 Log10 Pow10 Log2 Pow2 Sqrt Square Asinh Sinh".split()  # noqa: SIM905
     },
 }
+_BESIDE = beside([((2, 0), [Step("Sub", (np.array([1.0, 2.0]),))]), ((1,), [Step("Mul", (np.array([3.0]),))])], 3, 3)
+OPERANDS["Beside"] = (_BESIDE.operands, dict(_BESIDE.options))
 EXAMPLES = {op: Transform((Step(op, operands, options),)) for op, (operands, options) in OPERANDS.items()}
 ROWS = np.array(
     [[0.5, 1.0, 0.7], [1.5, 0.25, 1.0], [1e-3, 1e-20, 3.0], [0.0, 0.0, 0.0], [np.nan, 0.5, np.nan], [0.9, 1, 2]], "f"
@@ -169,7 +172,7 @@ def test_the_slope_is_what_it_says(op: str) -> None:
     if slope is not None:
         assert (np.diff(y, axis=0) * slope >= -1e-12 * np.abs(y[1:])).all()
     else:
-        assert op in ("RowNorm", "Equal", "Impute", "Select", "Square")
+        assert op in ("RowNorm", "Equal", "Impute", "Select", "Square", "Beside")
 
 
 @pytest.mark.parametrize("op", [op for op in EXAMPLES if OPERATORS[op].inverse(EXAMPLES[op].steps[0])])

@@ -616,7 +616,7 @@ def test_a_million_rows_of_each_framework(name, kind):
     assert _compare(name, _scaler(kind), 1_000_000)[0] == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from([*KINDS, "Log", "Fill"]), SEED)
 def test_for_every_float16_there_is_a_raw_split_decides_as_the_scaled_one(kind, seed):
     rng = np.random.default_rng(seed)

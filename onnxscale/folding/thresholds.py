@@ -129,12 +129,14 @@ def evaluator(transform: Transform, features: Ints, shape: tuple[int, ...], dtyp
 
 def _gathers(transform: Transform) -> bool:
     """Whether every operand holds one value per feature (a quantile table does not)."""
-    return all(_fits(v.shape, OPERATORS[s.op].shape(s)) for s in transform.steps for v in s.operands)
+    return all(_elementwise([v.shape for v in s.operands], OPERATORS[s.op].shape(s)) for s in transform.steps)
 
 
-def _fits(values: tuple[int, ...], features: tuple[int, ...]) -> bool:
-    pairs = zip(reversed(values), reversed(features), strict=False)
-    return len(values) <= len(features) and all(a in (1, b) for a, b in pairs)
+def _elementwise(operands: list[tuple[int, ...]], features: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(*operands) == features
+    except ValueError:  # a table, and what it is looked up in
+        return False
 
 
 def _gather(transform: Transform, features: Ints, shape: tuple[int, ...]) -> Transform:

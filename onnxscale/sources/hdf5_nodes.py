@@ -1,7 +1,7 @@
 """The groups and datasets of an HDF5 file, read by h5py.
 
 A link that is not hard, a dataset whose bytes lie in another file, is virtual or was filtered by a plug-in is refused before any value
-is read: HDF5 would open what the file names. What is not held off here: libhdf5 runs in this process, and a damaged file can crash it.
+is read: HDF5 would open what the file names. A damaged file can crash libhdf5, so it runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale.errors import StatisticsError, names
+from onnxscale.sources.isolation import isolated
 from onnxscale.step import Array
 
 OBJECTS, LARGEST = 20_000, 16 << 20
@@ -39,6 +40,10 @@ def opened(data: bytes, use: Callable[[Mapping[str, Node]], Any]) -> Any:
     except ImportError:
         raise StatisticsError("reading Keras and HDF5 files needs h5py: pip install 'onnxscale[keras]'") from None
     _heaps(data)
+    return isolated(lambda: _used(h5py, data, use), "the HDF5 library")
+
+
+def _used(h5py: Any, data: bytes, use: Callable[[Mapping[str, Node]], Any]) -> Any:
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             return use(_nodes(file, h5py))
