@@ -33,7 +33,7 @@ from onnxscale import (
     verifying,
 )
 from onnxscale.baking import Edited
-from onnxscale.comparing import DIFFERS, NOT_VERIFIED, Comparison
+from onnxscale.comparing import DIFFERS, Comparison
 from onnxscale.errors import OutputError, PlanError
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
@@ -104,7 +104,7 @@ class Baked:
         """Run the original and the baked model and compare; the result holds the Comparison. See verifying.verify.
 
         limit: a model of more bytes, external data included, is proved instead (proving.py); by default a quarter of
-        the machine's memory. Where a fold that nobody asked for DIFFERS, or cannot be proved, the result is the model
+        the machine's memory. Where a fold that nobody asked for DIFFERS, or proves nothing, the result is the model
         with nodes, verified, and a note says so.
         """
         how: dict[str, Any] = {"data": data, "seed": seed, "seconds": seconds, "tell": tell}
@@ -113,11 +113,11 @@ class Baked:
             comparison, golden = _compared(
                 self.original, subject, self.plan, limit, how, prove=spilling.needed(self.edited)
             )
-        unproved = comparison.verdict == NOT_VERIFIED and comparison.how == "proof"
-        if (comparison.verdict == DIFFERS or unproved) and self.as_nodes is not None:
+        told = comparison.verdict == DIFFERS or comparison.how == "proof" or comparison.rows > 0
+        if not comparison.verified and told and self.as_nodes is not None:
             made = self.as_nodes().verify(data, seed=seed, seconds=seconds, tell=tell, limit=limit)
             assert made.comparison is not None
-            said = f"is {comparison.verdict}" if unproved else comparison.verdict
+            said = comparison.verdict if comparison.verdict == DIFFERS else f"is {comparison.verdict}"
             note = f"folded, the model {said} ({comparison.reason}); its scaler is baked as nodes instead"
             return replace(made, comparison=replace(made.comparison, notes=(note, *made.comparison.notes)))
         return replace(self, comparison=comparison, golden=golden)
