@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnxscale.sources import bioimages, bridgescalers, deepstreams, images
+from onnxscale.sources import audios, bioimages, bridgescalers, deepstreams, images, latents, timms
 from onnxscale.sources import runtimesettings as runtimes
 from onnxscale.statistics import Reading, Source, Statistics
 
@@ -21,6 +21,9 @@ class Config:
 
 
 CONFIGS: tuple[Config, ...] = (
+    Config("Hugging Face audio feature extractor", audios.is_audio, audios.read),
+    Config("timm model", timms.is_timm, timms.read),
+    Config("diffusers autoencoder", latents.is_latent, latents.read),
     Config("Hugging Face image processor", images.is_image, images.read),
     Config("bioimage.io model", bioimages.is_bioimage, bioimages.read),
     Config("bridgescaler", bridgescalers.is_bridge, bridgescalers.read),
