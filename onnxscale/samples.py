@@ -38,12 +38,15 @@ def raw_range(
         center, width = np.zeros(shape), np.ones(shape)
     else:
         middle, plus, minus = (inverse(np.full(shape, v)) for v in (0.0, 1.0, -1.0))
-        center, width = middle, np.abs(plus - minus) / 2
+        with np.errstate(all="ignore"):  # what an inverse makes infinite is replaced below
+            center, width = middle, np.abs(plus - minus) / 2
     center, width = (np.broadcast_to(v, shape).astype(np.float64) for v in (center, width))
     center = np.where(np.isfinite(center), center, 0.0)
     width = np.where(np.isfinite(width) & (width > 0), width, np.maximum(np.abs(center), 1.0))
-    low = center - 2 * width if low is None else np.broadcast_to(low, shape)
-    high = center + 2 * width if high is None else np.broadcast_to(high, shape)
+    with np.errstate(over="ignore"):
+        ends = center - 2 * width, center + 2 * width
+    low = ends[0] if low is None else np.broadcast_to(low, shape)
+    high = ends[1] if high is None else np.broadcast_to(high, shape)
     return Range(center, width, low, high)
 
 

@@ -35,7 +35,8 @@ class Transform:
 
         axis: where the first dimension of the constants lies; by default they end at the last dimension.
         """
-        y = np.asarray(x).astype(dtype)
+        with np.errstate(all="ignore"):
+            y = np.asarray(x).astype(dtype)
         rank, at = y.ndim, -max(1, len(self.shape)) if axis is None else axis
 
         def place(values: Array) -> Array:

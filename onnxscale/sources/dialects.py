@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale.errors import StatisticsError, names
-from onnxscale.scalers import Affine, MaxAbs, MinMax, Robust, Scaler, Standard, Steps
+from onnxscale.scalers import KINDS, Affine, MaxAbs, MinMax, Robust, Scaler, Standard, Steps
 from onnxscale.scalers.values import numbers
 from onnxscale.statistics import Reading
 from onnxscale.step import Step
@@ -20,6 +20,8 @@ Make = Callable[[dict[str, Any], Reading], Scaler]
 
 
 def of_keys(found: dict[str, Any], reading: Reading) -> tuple[Scaler, dict[str, Any]]:
+    if reading.kind and reading.kind not in KINDS:
+        raise StatisticsError(f"--kind {reading.kind}: no kind of scaler that is known; known are {names(KINDS, 20)}")
     keys = {k for k in found if k not in ("feature_range", "clip", "data_min", "data_max")} | (
         {"data_min", "data_max"} & set(found)
     )
