@@ -151,7 +151,7 @@ def empirical() -> Any:
 
 
 def trained(shape: int = 3) -> Any:
-    import torch
+    torch = pytest.importorskip("torch", reason="needs torch")
 
     made = empirical()(shape)
     for start in range(0, 40, 10):
@@ -160,7 +160,7 @@ def trained(shape: int = 3) -> Any:
 
 
 def bytes_of(content: Any) -> bytes:
-    import torch
+    torch = pytest.importorskip("torch", reason="needs torch")
 
     file = io.BytesIO()
     torch.save(content, file)
@@ -168,7 +168,7 @@ def bytes_of(content: Any) -> bytes:
 
 
 def test_rsl_rl() -> None:
-    import torch
+    torch = pytest.importorskip("torch", reason="needs torch")
 
     made = trained()
     for content in (made.state_dict(), {"obs_norm_state_dict": made.state_dict(), "iter": 3}):
