@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from onnxscale.profile import Profile
 from onnxscale.scalers import Scaler
 from onnxscale.step import Array
 from onnxscale.transform import Transform
@@ -35,7 +36,7 @@ class Fitted:
     axis: where the features lie, or None to derive it. features: their names, or (). units: theirs, or ().
     data_min, data_max: the range of the training data, float64 of the features' shape, or None.
     notes: what the reader decided and the user should know. layout: image facts for the ONNX metadata. warnings: what
-    looks like a mistake in the numbers.
+    looks like a mistake in the numbers. profile: what `fit` measured of the data, or None.
     """
 
     scaler: Scaler
@@ -47,6 +48,7 @@ class Fitted:
     notes: tuple[str, ...] = ()
     layout: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    profile: Profile | None = None
 
     def transform(self) -> Transform:
         return self.scaler.transform()

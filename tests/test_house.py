@@ -19,7 +19,8 @@ ORDER = [
     {"steps"},
     {"transform"},
     {"scalers"},
-    {"statistics", "precision", "samples"},
+    {"profile", "precision", "samples"},
+    {"statistics"},
     {"wire", "pieces", "external", "walk"},
     {"remote", "linting"},
     {"sources"},
@@ -31,6 +32,8 @@ ORDER = [
     {"preflight", "graph"},
     {"recognition", "placing"},
     {"origins"},
+    {"spaces"},
+    {"fitting"},
     {"targets"},
     {"folding"},
     {"plans"},
@@ -44,12 +47,26 @@ ORDER = [
     {"record", "destination", "spilling"},
     {"pipeline"},
     {"looking"},
+    {"checking", "expecting"},
+    {"diffing", "locking", "chaining"},
+    {"auditing"},
     {"reporting"},
     {"cli"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: level for level, row in enumerate(ORDER) for name in row}
-NUMPY_ONLY = {"errors", "step", "steps", "transform", "scalers", "statistics", "precision", "samples", "linting"}
+NUMPY_ONLY = {
+    "profile",
+    "errors",
+    "step",
+    "steps",
+    "transform",
+    "scalers",
+    "statistics",
+    "precision",
+    "samples",
+    "linting",
+}
 HEAVY = {"sklearn", "torch", "pyarrow", "skl2onnx", "yaml", "h5py", "pandas"}
 LIGHT = {"numpy", "onnxscale"}
 
