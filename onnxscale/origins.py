@@ -27,7 +27,7 @@ def read(source: object, reading: Reading | None = None) -> Statistics:
     Raises StatisticsError for a model that carries none.
     """
     reading = reading or Reading()
-    if not _is_model(source):
+    if not is_model(source):
         return sources.read(source, reading)
     try:
         with modelfile.open_model(source) as model:  # type: ignore[arg-type]
@@ -36,7 +36,8 @@ def read(source: object, reading: Reading | None = None) -> Statistics:
         raise StatisticsError(str(error)) from None
 
 
-def _is_model(source: object) -> bool:
+def is_model(source: object) -> bool:
+    """Whether a source is an ONNX model rather than statistics: known by its first byte; a URL by its suffix."""
     if isinstance(source, onnx.ModelProto):
         return True
     if isinstance(source, bytes):

@@ -1,0 +1,111 @@
+"""The ports of a model: its inputs and outputs, each with the space of the values that cross the boundary and the space
+of what the model itself computes with. Statistics files have ports too: what a tensor is once they scaled it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxscale import graph, modelfile, origins, recognition
+from onnxscale.errors import ModelError
+from onnxscale.graph import InputSpec
+from onnxscale.modelfile import ModelFile
+from onnxscale.spaces import RAW, UNKNOWN, Space
+from onnxscale.statistics import Fitted, Reading, Source, Statistics
+from onnxscale.transform import Transform
+
+_FLOAT32 = 2.0**-24
+
+
+@dataclass(frozen=True, eq=False)
+class Port:
+    """An input or output. role: "input" or "output". name: of the tensor, None where a statistics file names none.
+    outside: what crosses the boundary. inside: what the model's own operators see, or give. spec: None for statistics.
+    how: "baked" (a record of ours), "recognized" (read back from leading nodes), "declared" (a file) or "bare"."""
+
+    role: str
+    name: str | None
+    outside: Space
+    inside: Space
+    how: str
+    spec: InputSpec | None = None
+
+
+def of(source: object, reading: Reading | None = None) -> tuple[Port, ...]:
+    """The ports of a model (a path, URL, bytes, ModelProto) or of statistics from any source.
+
+    Raises ModelError or StatisticsError for what cannot be read.
+    """
+    if origins.is_model(source):
+        with modelfile.open_model(source) as model:  # type: ignore[arg-type]
+            return of_model(model)
+    return of_statistics(origins.read(source, reading))
+
+
+def of_model(model: ModelFile) -> tuple[Port, ...]:
+    """The ports of an open model, from its record, else from what its graph starts with. Runs nothing."""
+    record = recognition.recorded(model)
+    inputs = [_input(model, record, spec) for spec in graph.inputs(model.skeleton)]
+    outputs = [_output(model, record, spec) for spec in graph.outputs(model.skeleton)]
+    return (*inputs, *outputs)
+
+
+def of_statistics(statistics: Statistics) -> tuple[Port, ...]:
+    """The ports that statistics speak of; their inside is the scaled values."""
+    parts = (("input", statistics.inputs), ("output", statistics.outputs))
+    return tuple(
+        Port(role, name, RAW, of_fitted(fitted, statistics.source), "declared")
+        for role, part in parts
+        for name, fitted in part.items()
+    )
+
+
+def of_fitted(fitted: Fitted, source: Source) -> Space:
+    """The space of values that a scaler made."""
+    return Space(fitted.transform(), fitted.axis, fitted.features, fitted.units, source=source)
+
+
+def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) -> Port:
+    entries = _entries(record, "input", spec.name)
+    if entries:
+        steps = tuple(s for e in entries for s in Transform.from_json(e.get("steps")).steps)
+        return Port("input", spec.name, RAW, _space(entries[0], Transform(steps), spec), "baked", spec)
+    if record is None and spec.dtype in graph.FLOATS:
+        lead = recognition.leading(model, spec.name)
+        if lead.is_scaler:
+            rank = None if spec.shape is None else len(spec.shape)
+            axis = lead.axis if rank is None else lead.axis + rank
+            known = Source("onnx graph", model.name)
+            seen = Space(lead.transform, axis if lead.transform.shape else None, rounding=_FLOAT32, source=known)
+            return Port("input", spec.name, RAW, seen, "recognized", spec)
+    return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
+
+
+def _output(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) -> Port:
+    entries = _entries(record, "output", spec.name)
+    if not entries:
+        return Port("output", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
+    steps = tuple(s for e in reversed(entries) for s in Transform.from_json(e.get("steps")).steps)
+    forward = Transform(steps).inverse()
+    if forward is None:
+        raise ModelError(f"{model.name}: the scaler of output {spec.name!r} has no inverse")
+    return Port("output", spec.name, RAW, _space(entries[0], forward, spec), "baked", spec)
+
+
+def _entries(record: Mapping[str, Any] | None, role: str, tensor: str) -> list[Mapping[str, Any]]:
+    """What was baked onto a tensor, the newest bake first: its steps run before those of earlier ones."""
+    if record is None:
+        return []
+    bakes = [record, *(e for e in record.get("earlier", []) if isinstance(e, Mapping))]
+    listed = [s for b in bakes for s in b.get("scalers", []) if isinstance(s, Mapping)]
+    return [s for s in listed if s.get("role") == role and s.get("tensor") == tensor]
+
+
+def _space(entry: Mapping[str, Any], transform: Transform, spec: InputSpec) -> Space:
+    axis = entry.get("axis") if transform.shape else None
+    if axis is not None and axis < 0 and spec.shape is not None:
+        axis += len(spec.shape)
+    features, units = (tuple(map(str, entry.get(k, ()))) for k in ("features", "units"))
+    kept = {k: v for k, v in entry.get("source", {}).items() if k in Source.__dataclass_fields__}
+    return Space(transform, axis, features, units, source=Source(**{"format": "onnx record", **kept}))

@@ -1,0 +1,269 @@
+"""The space of a tensor: its values as raw ones seen through a function; compared as functions, whatever they were
+written as: mean and std in 0 to 1 after a rescale, Sub and Div, Mul and Add, min-max against offset and scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+
+from onnxscale.canonical import canonical, digest, simplified
+from onnxscale.errors import StatisticsError
+from onnxscale.statistics import Source
+from onnxscale.step import Array
+from onnxscale.steps import OPERATORS
+from onnxscale.transform import Transform
+
+TOLERANCE = 1e-6
+_INF = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """What the values of a tensor are.
+
+    transform: from raw values to these; the empty one is "raw"; None where nothing is known of them. axis: of the first
+    feature dimension in the tensor, counted from the start (or from the end where the rank is unknown), None for "not
+    said". features, units: names, or (). rounding: relative rounding of the constants (2^-24 where they were read back
+    from a graph's float32). source: where this is known from.
+    """
+
+    transform: Transform | None
+    axis: int | None = None
+    features: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    rounding: float = 0.0
+    source: Source = field(default_factory=lambda: Source(""))
+
+    @property
+    def raw(self) -> bool:
+        """Whether these are raw values themselves: the function does nothing."""
+        return self.transform is not None and not canonical(self.transform).steps
+
+    def prose(self) -> str:
+        """The space in words."""
+        if self.transform is None:
+            return "unknown"
+        short = canonical(self.transform)
+        return f"raw values: {short.prose()}" if short.steps else "raw"
+
+
+RAW = Space(Transform())
+UNKNOWN = Space(None)
+
+
+def between(here: Space, there: Space) -> Transform:
+    """What takes values of one space to another: the inverse of the first, then the second, fused in float64; the empty
+    Transform where they are the same. Raises StatisticsError where a space is unknown or cannot be undone."""
+    for space, what in ((here, "the first"), (there, "the second")):
+        if space.transform is None:
+            raise StatisticsError(f"{what} space is unknown: nothing says how its values were scaled")
+    assert here.transform is not None and there.transform is not None
+    if compare(here, there) is None:
+        return Transform()
+    undone = here.transform.inverse()
+    if undone is None:
+        raise StatisticsError(f"the first space ({here.prose()}) cannot be undone: a step of it loses what went in")
+    return simplified(undone | there.transform)
+
+
+def fingerprint(space: Space) -> str:
+    """32 hex digits of the function (see canonical.digest); "" where it is unknown."""
+    return "" if space.transform is None else digest(space.transform)
+
+
+@dataclass(frozen=True)
+class Off:
+    """One feature whose values differ. feature: its flat index; name: or "". sigmas: the largest difference in units of
+    the scaled values, met for raw values within 4 of them. at: the raw value; here, there: what it becomes."""
+
+    feature: int
+    name: str
+    sigmas: float
+    at: float
+    here: float
+    there: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two spaces differ. reason: in words, what it looks like. off: the features that differ, in their order."""
+
+    reason: str
+    off: tuple[Off, ...] = ()
+
+    @property
+    def first(self) -> Off | None:
+        return self.off[0] if self.off else None
+
+    @property
+    def most(self) -> float:
+        """The largest difference over the features, in units of the scaled values; infinity where it has no number."""
+        return max((o.sigmas for o in self.off), default=_INF)
+
+
+def compare(here: Space, there: Space, tolerance: float = TOLERANCE) -> Difference | None:
+    """None where two spaces are the same function within `tolerance`, relative to the scaled values (1 at least) and to
+    what their constants were rounded to; else how they differ, feature by feature, and what that looks like."""
+    if here.transform is None or there.transform is None:
+        both = here.transform is None and there.transform is None
+        return Difference("nothing is known of either" if both else "nothing is known of one of them")
+    a, b = canonical(here.transform), canonical(there.transform)
+    if a == b and _same_axis(here, there, a):
+        return None
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        return Difference(f"one is made for {_wide(a.shape)}, the other for {_wide(b.shape)}")
+    if not _same_axis(here, there, a):
+        return Difference(f"the features lie at axis {here.axis} in one and at axis {there.axis} in the other")
+    return _measured(here, there, a, b, shape, tolerance)
+
+
+def _same_axis(here: Space, there: Space, form: Transform) -> bool:
+    if here.axis is None or there.axis is None or form.shape == () or (here.axis < 0) != (there.axis < 0):
+        return True
+    return here.axis == there.axis
+
+
+def _wide(shape: tuple[int, ...]) -> str:
+    return "any number of features" if shape == () else f"{'x'.join(map(str, shape))} feature(s)"
+
+
+def _measured(
+    here: Space, there: Space, a: Transform, b: Transform, shape: tuple[int, ...], tolerance: float
+) -> Difference | None:
+    off = tuple(_off(here, there, a, b, shape, tolerance))
+    if not off:
+        return None
+    return Difference(_looks_like(a, b, shape), off)
+
+
+def _off(
+    here: Space, there: Space, a: Transform, b: Transform, shape: tuple[int, ...], tolerance: float
+) -> Iterator[Off]:
+    x = probes(a, b, shape)
+    ya, yb = a(x), b(x)
+    if ya.shape != yb.shape:
+        yield Off(0, "", _INF, np.nan, np.nan, np.nan)
+        return
+    with np.errstate(all="ignore"):
+        size = np.maximum(1.0, np.maximum(np.abs(ya), np.abs(yb)))
+        terms = sum((_terms(f, x) * s.rounding * 4 for f, s in ((a, here), (b, there)) if s.rounding), np.zeros(()))
+        gap = np.abs(ya - yb)
+        same = (ya == yb) | (np.isnan(ya) & np.isnan(yb)) | (gap <= tolerance * size + terms)
+        gap = np.where(same, 0.0, np.where(np.isnan(gap), _INF, gap))
+        near = np.minimum(np.abs(ya), np.abs(yb)) <= 4
+    flat = [v.reshape(len(x), -1) for v in (gap, near, ya, yb)]
+    raw = x.reshape(len(x), -1)
+    names = here.features or there.features
+    for f in range(flat[0].shape[1]):
+        column, close = flat[0][:, f], flat[1][:, f]
+        if not column.any():
+            continue
+        weight = np.where(close, column, 0.0) if (close & (column > 0)).any() else column
+        at = int(np.argmax(weight))
+        x_at = float(raw[at, f]) if raw.shape[1] == flat[0].shape[1] else float("nan")
+        name = names[f] if len(names) == flat[0].shape[1] else ""
+        yield Off(f, name, float(column[at]), x_at, float(flat[2][at, f]), float(flat[3][at, f]))
+
+
+def _terms(form: Transform, x: Array) -> Array:
+    """Sizes of the terms of an affine, which bound what rounded constants can do; 1 for what is not affine."""
+    one = form.affine()
+    return np.ones(()) if one is None else np.asarray(np.abs(one.scale * x) + np.abs(one.shift))
+
+
+_SCALED = np.array([0.0, -1, 1, 0.5, -0.5, 2, -2, 3, -3, 0.25, 0.75, 1e-3, -1e-3])
+_PLAIN = np.array([0.0, 1, -1, 0.5, 2, 10, 100, 255, 1000, -1000, 1e-2])
+
+
+def probes(a: Transform, b: Transform, shape: tuple[int, ...]) -> Array:
+    """Raw rows, float64 (R, *shape), that tell two functions apart: where each has its values of -3 to 3, the bounds
+    of its clips and their neighbours, plain numbers, and NaN."""
+    rows = [np.full(shape, v) for v in _PLAIN]
+    for form in (a, b):
+        undone = form.inverse()
+        if undone is not None and form.result == form.shape:
+            rows += [np.broadcast_to(undone(np.broadcast_to(v, shape)), shape) for v in _SCALED]
+        for step in form.steps[:2]:
+            if step.op in ("Max", "Min"):
+                bound = np.where(np.isfinite(step.operands[0]), step.operands[0], 0.0)
+                rows += [np.broadcast_to(bound * k + d, shape) for k, d in ((1, 0), (1.01, 1e-3), (0.99, -1e-3))]
+    listed = np.stack([np.where(np.isfinite(r), r, 0.0) for r in rows])
+    if not all(OPERATORS[s.op].elementwise for s in (*a.steps, *b.steps)):
+        rng = np.random.default_rng(0)
+        listed = np.concatenate([listed, rng.permuted(listed, axis=0), rng.standard_normal((16, *shape))])
+    return np.concatenate([listed, np.full((1, *shape), np.nan)])
+
+
+def _looks_like(a: Transform, b: Transform, shape: tuple[int, ...]) -> str:
+    """The difference in words: the known ways in which one function becomes another."""
+    if not a.steps or not b.steps:
+        return "the first is raw, the second is scaled" if not a.steps else "the first is scaled, the second is raw"
+    for twice, once, words in ((b, a, "the second scales twice"), (a, b, "the first scales twice")):
+        if _equal(twice, canonical(once | once), shape):
+            return f"{words}: {once.prose()}, and the same again"
+    turned = _turned(a, b, shape)
+    if turned:
+        return turned
+    factor = _factor(a, b)
+    if factor:
+        return f"the second expects raw values {factor:g} times as large as the first does"
+    return "the constants differ" if [s.op for s in a.steps] == [s.op for s in b.steps] else "the functions differ"
+
+
+def _equal(a: Transform, b: Transform, shape: tuple[int, ...]) -> bool:
+    return not any(_off(Space(a), Space(b), a, b, shape, TOLERANCE))
+
+
+def _turned(a: Transform, b: Transform, shape: tuple[int, ...]) -> str:
+    """Whether one has the features of the other in another order; "" where not, or where too many orders would fit."""
+    one, two = a.affine(), b.affine()
+    if len(shape) != 1 or one is None or two is None:
+        return ""
+    mine, yours = (
+        np.stack(np.broadcast_arrays(np.broadcast_to(f.scale, shape), np.broadcast_to(f.shift, shape)), axis=1)
+        for f in (one, two)
+    )
+    width = shape[0]
+    if width <= 4:
+        orders: Iterator[tuple[int, ...]] = iter(permutations(range(width)))
+    else:
+        found = [np.flatnonzero(np.isclose(mine, row, rtol=1e-6).all(axis=1)) for row in yours]
+        orders = iter([tuple(int(f[0]) for f in found)] if all(len(f) == 1 for f in found) else [])
+    for order in orders:
+        if order != tuple(range(width)) and np.allclose(mine[list(order)], yours, rtol=1e-6, atol=1e-12):
+            if order == tuple(reversed(range(width))) and width == 3:
+                return "the same constants with the channels the other way round (RGB for BGR)"
+            moved = [i for i, o in enumerate(order) if i != o]
+            return f"the same constants in another order (features {', '.join(map(str, moved[:8]))} moved)"
+    return ""
+
+
+def _factor(a: Transform, b: Transform) -> float:
+    """k where a(k x) is b(x) for every feature, k a power of ten, 255 or their inverses; else 0."""
+    one, two = a.affine(), b.affine()
+    if one is None or two is None or not np.allclose(one.shift, two.shift, rtol=1e-6, atol=1e-9):
+        return 0.0
+    with np.errstate(all="ignore"):
+        ratio = np.ravel(two.scale / one.scale)
+    known = (255.0, 1 / 255, *(10.0**k for k in range(-9, 10) if k))
+    return next((1 / k for k in known if np.allclose(ratio, k, rtol=1e-6)), 0.0)
+
+
+__all__ = [
+    "RAW",
+    "UNKNOWN",
+    "Difference",
+    "Off",
+    "Space",
+    "between",
+    "canonical",
+    "compare",
+    "fingerprint",
+    "simplified",
+]
