@@ -125,9 +125,9 @@ def rows_folder(tmp_path: Path) -> Path:
 
 
 LOOKS = {
-    "the normalization left the graph": (lambda: baked(build.mlp(), z()), lambda: build.mlp()),
-    "the normalization came into the graph": (lambda: build.mlp(), lambda: baked(build.mlp(), z())),
-    "is not in the graph of A": (lambda: build.mlp(), z),
+    "the normalization left the graph": (lambda: baked(build.mlp(), z()), build.mlp),
+    "the normalization came into the graph": (build.mlp, lambda: baked(build.mlp(), z())),
+    "is not in the graph of A": (build.mlp, z),
     "B scales twice": (lambda: baked(build.mlp(), z()), lambda: baked(baked(build.mlp(), z()), z(), again=True)),
     "A scales twice": (lambda: baked(baked(build.mlp(), z()), z(), again=True), lambda: baked(build.mlp(), z())),
     "ddof changed: every std is sqrt(n / (n - 1)) times as large in B as in A, for n about 891 rows": (
