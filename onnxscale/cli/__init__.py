@@ -31,6 +31,7 @@ app.command()(looking.inspect)
 app.command()(baking.unbake)
 app.command()(converting.convert)
 app.command()(governing.diff)
+app.command()(governing.lock)
 app.command()(looking.schema)
 
 
