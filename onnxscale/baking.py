@@ -54,7 +54,11 @@ def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = Non
                 seams[p.role, p.spec.name] = p.fold.seam
             if p.outer != p.spec:
                 graph.declare(proto.graph.input, p.outer)
-    for p in plan.placements:
+    new = {s.name: s for p in plan.placements for s in p.added}
+    for added in new.values():
+        graph.add_input(proto, added)
+    # a scaler that reads another input reads its raw values, so nothing may be put behind that input after it
+    for p in sorted(plan.placements, key=lambda p: bool(p.transform.reads)):
         if p.form == "nodes":
             seams[p.role, p.spec.name] = (_input if p.role == "input" else _output)(proto, p, taken)
     kept = [e for e in proto.metadata_props if e.key != KEY and e.key not in (metadata or {})]
@@ -100,9 +104,11 @@ def _output(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
 def _emit(writer: Writer, x: str, p: Placement, before: str, after: str) -> str:
     """The nodes of a placement, from a tensor of type `before` to one of type `after`; returns the result's name."""
     start = x
+    steps = list(p.lowered.steps)
+    while before != p.dtype and steps and OPERATORS[steps[0].op].moves:  # moved before they are widened
+        x = OPERATORS[steps[0].op].nodes(writer, x, steps.pop(0))
     if before != p.dtype:
         x = writer.node("Cast", x, to=graph.ELEMENTS[p.dtype])
-    steps = list(p.lowered.steps)
     late = _clips_at_the_end(steps) if writer.opset < BROADCAST and p.dtype == "float64" != after else []
     for step in steps[: len(steps) - len(late)]:
         x = OPERATORS[step.op].nodes(writer, x, step)

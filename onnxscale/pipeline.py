@@ -265,6 +265,8 @@ def _as_baked(options: Options, held: dict[str, Any] | None, subject: ModelFile,
         options = replace(options, form="auto" if any(s.get("form") == "fold" for s in scalers) else "nodes")
     if first is not None:
         dtypes = first.get("dtypes", {})
+        fed = first.get("fed", {})
+        options = replace(options, layout=fed.get("layout", "keep"), channels=fed.get("channels", "keep"))
         options = replace(
             options, precision=str(first.get("precision", "exact")), input_dtype=str(dtypes.get("graph", "keep"))
         )

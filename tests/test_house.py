@@ -31,7 +31,7 @@ ORDER = [
     {"modelfile"},
     {"tensors", "saving"},
     {"preflight", "graph"},
-    {"recognition", "placing"},
+    {"recognition", "placing", "pixels", "companions"},
     {"origins"},
     {"ports"},
     {"fitting"},

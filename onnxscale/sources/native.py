@@ -83,7 +83,11 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
     if about["kind"] and not reading.kind:
         fields = {f.name for f in dataclasses.fields(KINDS[about["kind"]])} if about["kind"] in KINDS else set()  # type: ignore[arg-type]
         beside = BESIDE | INFORMATION | ({"data_min", "data_max"} - fields)
-        given_fields = {k: v for k, v in flat.items() if k not in beside and SYNONYMS.get(k) not in BESIDE}
+        given_fields = {
+            k: v
+            for k, v in flat.items()
+            if (k in fields and k != "features") or (k not in beside and SYNONYMS.get(k) not in BESIDE)
+        }
         scaler, keep = _of_kind(str(about["kind"]), given_fields, reading), found
     else:
         scaler, keep = of_keys({k: v for k, v in found.items() if k not in INFORMATION}, reading)
