@@ -220,7 +220,7 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
 
 def _on_output(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source, options: Options) -> Placement:
     forward = fitted.transform()
-    inverse = forward.inverse()
+    inverse = forward if fitted.applied else forward.inverse()
     if inverse is None:
         raise PlanError(
             f"the target scaler ({forward.prose()}) has no inverse, so output {spec.name!r} cannot be scaled back"
