@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxscale.comparing import Comparison
+    from onnxscale.diffing import Diff, diff
     from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
     from onnxscale.origins import read
@@ -34,6 +35,8 @@ _HOME = {
     # what it gives
     **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
+    # governance
+    **dict.fromkeys(("diff", "Diff"), "diffing"),
     # statistics and scalers
     "read": "origins",
     "convert": "targets",
@@ -50,6 +53,7 @@ _HOME = {
 __all__ = [
     "Baked",
     "Comparison",
+    "Diff",
     "Fitted",
     "Inspection",
     "ModelError",
@@ -69,6 +73,7 @@ __all__ = [
     "VerificationError",
     "bake",
     "convert",
+    "diff",
     "inspect",
     "make",
     "read",
