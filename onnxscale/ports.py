@@ -112,6 +112,8 @@ def _output(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec)
     if not entries:
         return Port("output", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
     steps = tuple(s for e in reversed(entries) for s in Transform.from_json(e.get("steps")).steps)
+    if entries[0].get("applied") is True:  # what leaves is the model's own answer, scaled
+        return Port("output", spec.name, _space(entries, Transform(steps), spec), RAW, "baked", spec)
     forward = Transform(steps).inverse()
     if forward is None:
         raise ModelError(f"{model.name}: the scaler of output {spec.name!r} has no inverse")

@@ -86,6 +86,8 @@ def _scaler(p: Placement, seam: str | None) -> dict[str, Any]:
         "dtypes": {"graph": p.graph_dtype, "arithmetic": p.dtype, "inside": p.inner_dtype},
         **({"absorbed": [_absorbed(a) for a in p.fold.absorptions]} if p.fold is not None and p.form == "fold" else {}),
         **{k: v for k, v in known.items() if v not in (None, [])},
+        **({"fed": dict(p.fed)} if p.fed else {}),
+        **({"applied": True} if f.applied else {}),
         "source": p.source.to_json(),
     }
 

@@ -224,8 +224,8 @@ def _compared(
         worker, original.skeleton, subject.proto, placements, feeds, loaded(original), loaded(subject.model)
     )
     targets = [p for p in placements if p.role == "output"]
-    expected, host, plain = (reference.unscaled(a, targets) for a in (expected, host, plain))
-    moved = reference.unscaled(moved, targets) if moved is not None else None
+    expected, host, plain = (reference.unscaled(a, targets, feeds) for a in (expected, host, plain))
+    moved = reference.unscaled(moved, targets, feeds) if moved is not None else None
     checks, more = judge(
         feeds, _all(got, len(feeds)), _all(got_plain, len(feeds)), expected, plain, host, moved,
         [o.name for o in original.skeleton.graph.output],

@@ -32,7 +32,7 @@ ORDER = [
     {"modelfile"},
     {"tensors", "saving"},
     {"preflight", "graph"},
-    {"recognition", "placing"},
+    {"recognition", "placing", "pixels", "companions"},
     {"origins"},
     {"ports"},
     {"fitting"},
