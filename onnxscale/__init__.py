@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from onnxscale.auditing import Audit, Finding, audit
     from onnxscale.comparing import Comparison
     from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
@@ -31,6 +32,8 @@ _HOME = {
     # the main job
     **dict.fromkeys(("bake", "verify", "unbake", "Baked"), "pipeline"),
     **dict.fromkeys(("inspect", "selftest", "Inspection", "Selftest"), "looking"),
+    # governance
+    **dict.fromkeys(("audit", "Audit", "Finding"), "auditing"),
     # what it gives
     **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
@@ -48,8 +51,10 @@ _HOME = {
 }
 
 __all__ = [
+    "Audit",
     "Baked",
     "Comparison",
+    "Finding",
     "Fitted",
     "Inspection",
     "ModelError",
@@ -67,6 +72,7 @@ __all__ = [
     "Step",
     "Transform",
     "VerificationError",
+    "audit",
     "bake",
     "convert",
     "inspect",
