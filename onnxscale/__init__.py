@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxscale.auditing import Audit, Finding, audit
     from onnxscale.comparing import Comparison
+    from onnxscale.diffing import Diff, diff
     from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
     from onnxscale.origins import read
@@ -37,6 +38,8 @@ _HOME = {
     # what it gives
     **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
+    # governance
+    **dict.fromkeys(("diff", "Diff"), "diffing"),
     # statistics and scalers
     "read": "origins",
     "convert": "targets",
@@ -54,6 +57,7 @@ __all__ = [
     "Audit",
     "Baked",
     "Comparison",
+    "Diff",
     "Finding",
     "Fitted",
     "Inspection",
@@ -75,6 +79,7 @@ __all__ = [
     "audit",
     "bake",
     "convert",
+    "diff",
     "inspect",
     "make",
     "read",

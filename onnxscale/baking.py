@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
-from onnxscale import folding, graph, pieces, tensors, walk
+from onnxscale import external, folding, graph, pieces, tensors, walk
 from onnxscale.errors import ModelError
 from onnxscale.graph import Writer
 from onnxscale.modelfile import ModelFile
@@ -24,22 +26,30 @@ from onnxscale.recognition import KEY, recorded
 from onnxscale.step import Step
 from onnxscale.steps import OPERATORS
 from onnxscale.steps.arithmetic import BROADCAST
-from onnxscale.wire import header
+from onnxscale.wire import Window, header, read_exactly
 
 _METADATA = 14
 KEPT = 16 << 20
 
 
 @dataclass(frozen=True)
+class Spilled:
+    """The data file beside a model that one file cannot hold: its name, and what it holds (spilling.py)."""
+
+    location: str
+    pieces: Pieces
+
+
+@dataclass(frozen=True)
 class Edited:
     """A model with its scalers in. seams: (role, tensor name) -> the tensor that holds the scaled values (inputs) or
-    the values before they are scaled back (outputs). pieces: the new file without its record. moved: bytes of it that
-    went to a data file (spilling.py)."""
+    the values before they are scaled back (outputs). pieces: the new file without its record. spilled: what
+    went to a data file, or None."""
 
     proto: onnx.ModelProto
     seams: Mapping[tuple[str, str], str]
     pieces: Pieces
-    moved: int = 0
+    spilled: Spilled | None = None
 
 
 def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = None) -> Edited:
@@ -54,7 +64,11 @@ def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = Non
                 seams[p.role, p.spec.name] = p.fold.seam
             if p.outer != p.spec:
                 graph.declare(proto.graph.input, p.outer)
-    for p in plan.placements:
+    new = {s.name: s for p in plan.placements for s in p.added}
+    for added in new.values():
+        graph.add_input(proto, added)
+    # a scaler that reads another input reads its raw values, so nothing may be put behind that input after it
+    for p in sorted(plan.placements, key=lambda p: bool(p.transform.reads)):
         if p.form == "nodes":
             seams[p.role, p.spec.name] = (_input if p.role == "input" else _output)(proto, p, taken)
     kept = [e for e in proto.metadata_props if e.key != KEY and e.key not in (metadata or {})]
@@ -100,9 +114,11 @@ def _output(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
 def _emit(writer: Writer, x: str, p: Placement, before: str, after: str) -> str:
     """The nodes of a placement, from a tensor of type `before` to one of type `after`; returns the result's name."""
     start = x
+    steps = list(p.lowered.steps)
+    while before != p.dtype and steps and OPERATORS[steps[0].op].moves:  # moved before they are widened
+        x = OPERATORS[steps[0].op].nodes(writer, x, steps.pop(0))
     if before != p.dtype:
         x = writer.node("Cast", x, to=graph.ELEMENTS[p.dtype])
-    steps = list(p.lowered.steps)
     late = _clips_at_the_end(steps) if writer.opset < BROADCAST and p.dtype == "float64" != after else []
     for step in steps[: len(steps) - len(late)]:
         x = OPERATORS[step.op].nodes(writer, x, step)
@@ -126,12 +142,13 @@ def _clips_at_the_end(steps: list[Step]) -> list[Step]:
 def undo(model: ModelFile, edited: Edited, keep: str) -> dict[str, object]:
     """What the record says of how the original is made of the baked file: "undo", or, where what the bake replaced is
     not kept, "not_kept", the number of its bytes. keep: "always", "never", or "auto" (up to KEPT bytes)."""
-    if edited.moved:
-        return {"not_kept": edited.moved}
-    parts = pieces.inverted(edited.pieces, len(model.data), model.read)
+    beside = edited.spilled
+    written = [*edited.pieces, *(beside.pieces if beside else [])]
+    parts = pieces.inverted(written, len(model.data), model.read)
     size = pieces.literal(parts)
     if keep == "always" or (keep == "auto" and size <= KEPT):
-        return {"undo": pieces.to_json(parts)}
+        data = {"data": {"location": beside.location, "from": pieces.size(edited.pieces)}} if beside else {}
+        return {"undo": pieces.to_json(parts), **data}
     return {"not_kept": size}
 
 
@@ -142,8 +159,38 @@ def entry(record: Mapping[str, object]) -> bytes:
     return header(_METADATA, len(content)) + content
 
 
+@contextmanager
+def whole(model: ModelFile) -> Iterator[ModelFile]:
+    """The bytes that an undo list speaks of: the baked file, and behind its own bytes those of the data file that the bake made.
+
+    Raises ModelError where that file is missing, or the record names one outside the model's folder.
+    """
+    record = recorded(model) or {}
+    beside = record.get("data")
+    if not isinstance(beside, dict):
+        yield model
+        return
+    location, start = str(beside.get("location", "")), beside.get("from")
+    if not isinstance(start, int) or not 0 <= start <= len(model.data):
+        raise ModelError(f"{model.name}: the record is damaged at data.from")
+    if model.path is None:
+        raise ModelError(f"the model came as bytes, and a part of it lies in {location!r}: give its path")
+    descriptor = external.opened(external.located(model.path, location, "of the undo list"))
+
+    def read(offset: int, count: int) -> bytes:
+        here = min(count, max(start - offset, 0))
+        first = model.read(offset, here) if here else b""
+        return first + (read_exactly(descriptor, offset + here - start, count - here) if count > here else b"")
+
+    try:
+        size = start + os.fstat(descriptor).st_size
+        yield replace(model, data=Window(read, size), descriptor=None, stamp=())
+    finally:
+        os.close(descriptor)
+
+
 def unbake(model: ModelFile) -> Pieces:
-    """The pieces of `model`, a baked file, that make the original, byte for byte.
+    """The pieces of `whole(model)`, of a baked file, that make the original, byte for byte.
 
     Raises ModelError where the file is not a baked one, or was changed since, so that the original cannot be made.
     """
@@ -152,7 +199,7 @@ def unbake(model: ModelFile) -> Pieces:
         raise ModelError(f"{model.name}: carries no scaler of onnxscale's; there is nothing to undo")
     if "not_kept" in record:
         raise ModelError(
-            f"{model.name}: {record['not_kept']} bytes that the bake replaced or moved to external data are not in it "
+            f"{model.name}: {record['not_kept']} bytes that the bake replaced are not in it "
             f"(--keep-original always keeps what it replaces). Take the original model, whose sha256 onnxscale inspect shows"
         )
     parts = pieces.from_json(record.get("undo"))

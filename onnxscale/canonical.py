@@ -119,13 +119,13 @@ def _described(form: Transform) -> Iterator[tuple[str, tuple[Array, ...], dict[s
         with np.errstate(all="ignore"):
             unit = np.where(flat, 0.0, 1 / scale)
             zero = np.where(flat, shift, -shift / scale)
-        yield "affine", (_zero(zero, unit), _rounded(unit, DIGITS)), {}
+        yield "affine", (_zero(zero, unit), rounded(unit, DIGITS)), {}
 
 
 def _zero(zero: Array, unit: Array) -> Array:
     """The raw value of 0, to 9 digits; more where it is many units away; nothing below a billionth of a unit."""
     with np.errstate(all="ignore"):
-        far = np.log10(np.abs(_rounded(zero, 3) / _rounded(unit, 3)))
+        far = np.log10(np.abs(rounded(zero, 3) / rounded(unit, 3)))
     extra = np.clip(np.floor(np.where(np.isfinite(far), far, 0)) - 3, 0, 5).astype(int)
     digits = np.broadcast_to(DIGITS + extra, zero.shape)
     near = np.abs(zero) < np.abs(unit) * 1e-9
@@ -136,7 +136,8 @@ def _zero(zero: Array, unit: Array) -> Array:
     return np.asarray(flat).reshape(zero.shape)
 
 
-def _rounded(values: Array, digits: int) -> Array:
+def rounded(values: Array, digits: int) -> Array:
+    """Each value to that many significant digits."""
     return np.asarray([_round(float(v), digits) for v in values.ravel()]).reshape(values.shape)
 
 
@@ -152,8 +153,8 @@ def _spelled(part: tuple[str, tuple[Array, ...], dict[str, object]]) -> list[obj
     op, operands, options = part
     shown: list[object] = []
     for values in operands:
-        rounded = values if op == "affine" else _rounded(values, DIGITS)
-        texts = [repr(float(v) + 0.0) for v in rounded.ravel()]
+        short = values if op == "affine" else rounded(values, DIGITS)
+        texts = [repr(float(v) + 0.0) for v in short.ravel()]
         alike = len(set(texts)) == 1
         shown.append(texts[0] if alike else [list(values.shape), texts])
     return [op, shown, sorted(options.items())]

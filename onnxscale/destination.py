@@ -45,13 +45,15 @@ def copies(model: ModelFile, out: Path) -> dict[str, str]:
 
 @contextmanager
 def carried(
-    model: ModelFile, out: Path, names: Mapping[str, str] | None = None, *, link: bool = False
+    model: ModelFile, out: Path, names: Mapping[str, str] | None = None, *, link: bool = False, without: str = ""
 ) -> Iterator[None]:
     """The external data files of a model copied beside `out`, where it goes to another folder or asks for other names, for
     a block that puts the model there; where the block fails, they are removed again. Bakes into one folder wait for each
-    other: none may remove what another has come to rely on. names: location -> another. link: hard links, no copies."""
+    other: none may remove what another has come to rely on. names: location -> another. link: hard links, no copies.
+    without: a location that does not go along."""
     names = names or {}
     files = data_files(model) if names or not beside(model, out) else {}
+    files.pop(without, None)
     made: list[Path] = []
     with saving.locked(out.parent) if files else nullcontext():
         try:

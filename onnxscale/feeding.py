@@ -6,7 +6,7 @@ Shapes that an exporter left open are found by trying: the original model must r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -16,7 +16,7 @@ from onnxscale import graph, samples, walk
 from onnxscale.graph import InputSpec
 from onnxscale.plans import Placement
 from onnxscale.samples import Family, Range
-from onnxscale.step import Array
+from onnxscale.step import Array, Companion
 
 SIZES = (8, 32, 64, 5, 1, 224, 3, 512, 576, 16, 160, 16000)
 INTEGERS = (1, 0, 16000)
@@ -47,13 +47,15 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Feeder:
-    """What is known of a model's inputs. placed: scaler placements by input name. words: strings the model knows."""
+    """What is known of a model's inputs. placed: scaler placements by input name. words: strings the model knows.
+    companions: inputs that a scaler reads beside its own, each with the name of that one."""
 
     inputs: Sequence[InputSpec]
     placed: Mapping[str, Placement]
     ranges: Mapping[str, Range]
     words: Sequence[str]
     numbers: Sequence[int]
+    companions: Mapping[str, tuple[Companion, str]] = field(default_factory=dict)
 
     def symbol(self, spec: InputSpec, i: int) -> str | None:
         """The name of an open dimension, None for one of known size."""
@@ -139,6 +141,10 @@ class Feeder:
             if self._has_rows(spec) and not at_rows:
                 assert spec.shape is not None and isinstance(spec.shape[0], int)
                 at_rows = (spec.shape[0],)
+            companion = self.companions.get(spec.name)
+            if companion is not None and companion[1] in raw:
+                arrays[spec.name] = _drawn(companion[0], spec, arrays.get(companion[1], raw[companion[1]]), rng)
+                continue
             arrays[spec.name] = self._other(spec, at_rows + self.dims(spec, shape), shape.integer, rng)
         return Feed(label, arrays)
 
@@ -154,6 +160,14 @@ class Feeder:
         return np.full(dims, min(integer, np.iinfo(spec.dtype).max), spec.dtype)
 
 
+def _drawn(c: Companion, spec: InputSpec, x: Array, rng: np.random.Generator) -> Array:
+    """Values for a companion of x, in the type and the rank that the input has."""
+    values = c.draw(rng, tuple(x.shape[a] for a in c.axes))
+    extra = 0 if spec.shape is None else len(spec.shape) - values.ndim
+    shaped = values.reshape(values.shape + (1,) * max(extra, 0))
+    return shaped if spec.dtype == "string" else shaped.astype(np.dtype(spec.dtype))
+
+
 def feeder(proto: onnx.ModelProto, placements: Sequence[Placement]) -> Feeder:
     """What is known of the inputs of a model with these scalers on them."""
     placed = {p.spec.name: p for p in placements if p.role == "input"}
@@ -162,7 +176,10 @@ def feeder(proto: onnx.ModelProto, placements: Sequence[Placement]) -> Feeder:
         ranges[name] = samples.raw_range(p.transform, p.transform.shape, p.fitted.data_min, p.fitted.data_max)
     words, numbers = _known(proto)
     outer = [replace(placed[s.name].outer, dtype=s.dtype) if s.name in placed else s for s in graph.inputs(proto)]
-    return Feeder(outer, placed, ranges, words, numbers)
+    known = {s.name for s in outer}
+    outer += [s for p in placements for s in p.added if s.name not in known]
+    companions = {c.name: (c, p.spec.name) for p in placed.values() for c in p.transform.reads if c.name not in placed}
+    return Feeder(outer, placed, ranges, words, numbers, companions)
 
 
 def _known(proto: onnx.ModelProto) -> tuple[list[str], list[int]]:
@@ -214,7 +231,7 @@ def _laid_out(f: Feeder, name: str, family: Family, shape: Shape, rows: int, rng
     some = replace(family, rows=np.resize(family.rows, (rows, *family.rows.shape[1:])))
     dims = f.dims(p.outer, shape)
     lead = 0 if p.spec.shape is None else len(p.spec.shape) - len(dims)
-    axis = p.axis - lead if p.axis >= 0 else len(dims) + p.axis
+    axis = p.raw_axis - lead if p.raw_axis >= 0 else len(dims) + p.raw_axis
     return samples.as_dtype(samples.spread(some, f.ranges[name], dims, max(axis, 0), rng), p.graph_dtype)
 
 

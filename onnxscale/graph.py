@@ -177,6 +177,7 @@ class Writer:
         self.axis = axis
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
+        self._ranks = {i.name: None if i.shape is None else len(i.shape) for i in inputs(model)}
         self._taken, self._place, self._inline = taken, place, model.ir_version < 4
 
     def name(self, hint: str) -> str:
@@ -215,6 +216,9 @@ class Writer:
         self.nodes.append(helper.make_node(op, list(inputs), results, name=name, domain=domain, **attributes))
         return results[0]
 
+    def rank_of(self, name: str) -> int | None:
+        return self._ranks.get(name)
+
     def refuse(self, reason: str) -> PlanError:
         return PlanError(f"{self._place}: {reason}")
 
@@ -226,7 +230,7 @@ def insert_after_input(
     rewire(model.graph, name, result, keep_shape_readers=keep_shape_readers)
     model.graph.initializer.extend(writer.initializers)
     _prepend(model.graph.node, writer.nodes)
-    _import_opset(model, writer.opset)
+    _import_opsets(model, writer)
 
 
 def insert_before_output(model: onnx.ModelProto, writer: Writer, name: str, inner: str, result: str) -> None:
@@ -247,18 +251,29 @@ def insert_before_output(model: onnx.ModelProto, writer: Writer, name: str, inne
                 node.output[i] = name
     model.graph.initializer.extend(writer.initializers)
     model.graph.node.extend(writer.nodes)
-    _import_opset(model, writer.opset)
+    _import_opsets(model, writer)
 
 
 def declare(values: Iterable[onnx.ValueInfoProto], wanted: InputSpec) -> None:
-    """Let the graph input or output of that name have this element type, and these sizes where they are known."""
+    """Let the graph input or output of that name have this element type, and this shape where it is known."""
     for value in values:
         if value.name == wanted.name:
             tensor = value.type.tensor_type
             tensor.elem_type = ELEMENTS[wanted.dtype]
             for dim, size in zip(tensor.shape.dim, wanted.shape or (), strict=wanted.shape is not None):
-                if isinstance(size, int) and size != dim.dim_value:
-                    dim.dim_value = size
+                if size != (dim.dim_value if dim.dim_value > 0 else (dim.dim_param or None)):
+                    dim.Clear()
+                    if size is not None:
+                        setattr(dim, "dim_value" if isinstance(size, int) else "dim_param", size)
+
+
+def add_input(model: onnx.ModelProto, wanted: InputSpec) -> None:
+    """A further input, which the app must feed. Raises PlanError where its name is that of another tensor."""
+    if wanted.name in used_names(model):
+        raise PlanError(
+            f"the scaler needs an input {wanted.name!r}, and a tensor inside the model has that name already"
+        )
+    model.graph.input.append(helper.make_tensor_value_info(wanted.name, ELEMENTS[wanted.dtype], wanted.shape))
 
 
 def _prepend(repeated: Any, items: list[onnx.NodeProto]) -> None:
@@ -266,9 +281,19 @@ def _prepend(repeated: Any, items: list[onnx.NodeProto]) -> None:
         repeated.insert(i, item)
 
 
-def _import_opset(model: onnx.ModelProto, version: int) -> None:
+ML = "ai.onnx.ml"
+OLDEST_ML = 2  # LabelEncoder as it is now
+
+
+def _import_opsets(model: onnx.ModelProto, writer: Writer) -> None:
     if opset(model) is None:
-        model.opset_import.add(domain="", version=version)
+        model.opset_import.add(domain="", version=writer.opset)
+    if any(node.domain == ML for node in writer.nodes):
+        version = opset(model, ML)
+        if version is None:
+            model.opset_import.add(domain=ML, version=OLDEST_ML)
+        elif version < OLDEST_ML:
+            raise writer.refuse(f"the scaler needs version {OLDEST_ML} of {ML}, and the model is written for {version}")
 
 
 def static_size(shape: tuple[int | str | None, ...] | None) -> int | None:

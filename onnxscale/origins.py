@@ -80,7 +80,8 @@ def _recorded(model: ModelFile, record: Mapping[str, Any]) -> Statistics:
 
 def _fitted(model: ModelFile, entry: Mapping[str, Any]) -> Fitted:
     transform = Transform.from_json(entry.get("steps"))
-    if entry["role"] == "output":  # the record has what was baked: the inverse of the target's scaler
+    applied = entry.get("applied") is True
+    if entry["role"] == "output" and not applied:  # the record has what was baked: the inverse of the target's scaler
         forward = transform.inverse()
         if forward is None:
             raise StatisticsError(f"{model.name}: the scaler of output {entry.get('tensor')!r} has no inverse")
@@ -94,4 +95,5 @@ def _fitted(model: ModelFile, entry: Mapping[str, Any]) -> Fitted:
         data_min=ends[0],
         data_max=ends[1],
         notes=(f"the scaler that onnxscale recorded in {model.name}",),
+        applied=applied,
     )

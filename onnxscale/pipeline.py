@@ -265,6 +265,8 @@ def _as_baked(options: Options, held: dict[str, Any] | None, subject: ModelFile,
         options = replace(options, form="auto" if any(s.get("form") == "fold" for s in scalers) else "nodes")
     if first is not None:
         dtypes = first.get("dtypes", {})
+        fed = first.get("fed", {})
+        options = replace(options, layout=fed.get("layout", "keep"), channels=fed.get("channels", "keep"))
         options = replace(
             options, precision=str(first.get("precision", "exact")), input_dtype=str(dtypes.get("graph", "keep"))
         )
@@ -307,12 +309,13 @@ def unbake(model: Model, out: str | os.PathLike[str], *, force: bool = False) ->
     """
     far = isinstance(model, str) and remote.is_url(model)
     baked = modelfile.far_model(str(model)) if far else modelfile.open_model(model)
-    parts = baking.unbake(baked)
     path = Path(os.path.abspath(out))
     ours = force or destination.replaceable(path, baked=False)
-    saving.check(path, replace=ours)
-    with destination.carried(baked, path):
-        saving.save(baked, parts, path, replace=ours)
+    with baking.whole(baked) as source:
+        parts = baking.unbake(source)
+        saving.check(path, replace=ours)
+        with destination.carried(baked, path, without=spilling.location(baked)):
+            saving.save(source, parts, path, replace=ours)
     return path
 
 

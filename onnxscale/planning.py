@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from onnxscale import folding, graph, precision, recognition
+from onnxscale import companions, folding, graph, pixels, precision, recognition
 from onnxscale.errors import PlanError, names
 from onnxscale.folding import Fold
 from onnxscale.graph import FLOATS, InputSpec
@@ -17,7 +17,8 @@ from onnxscale.placing import find_axis, placed
 from onnxscale.plans import Options, Placement, Plan
 from onnxscale.statistics import Fitted, Source, Statistics
 
-INPUT_DTYPES = ("keep", "float32", "float64", "uint8", "int32")
+INTEGERS = ("uint8", "int8", "int16", "uint16", "int32", "int64")
+INPUT_DTYPES = ("keep", "float32", "float64", *INTEGERS)
 FORMS = ("auto", "nodes", "fold")
 LOST = 1e-3
 
@@ -42,7 +43,7 @@ def plan(model: ModelFile, statistics: Statistics, options: Options, target: Sta
         outs += [(name, fitted, target.source) for name, fitted in wanted.items()]
     for name, fitted, source in outs:
         spec = _output(proto, name or options.output, fitted)
-        made.append(_on_output(spec, fitted, source, options))
+        made.append(_on_output(model, spec, fitted, source, options))
     if not made:
         raise PlanError("the statistics name no input and no output: there is nothing to bake")
     _once(made)
@@ -97,6 +98,8 @@ def _known(options: Options) -> None:
         ("--precision", options.precision, precision.PRECISIONS),
         ("--form", options.form, FORMS),
         ("--input-dtype", options.input_dtype or "keep", INPUT_DTYPES),
+        ("--layout", options.layout, pixels.LAYOUTS),
+        ("--channels", options.channels, pixels.CHANNELS),
         ("--keep-original", options.keep_original, ("auto", "always", "never")),
     ):
         if value not in allowed:
@@ -179,6 +182,9 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
         raise PlanError(f"{spec.name!r} is both an input and an output: the output would become the raw values")
     transform = fitted.transform()
     found = placed(spec, transform.result, options.axis if options.axis is not None else fitted.axis)
+    fitted, transform, said = pixels.fed(fitted, spec, found.axis, options.layout, options.channels)
+    padding = pixels.padding(transform) if spec.shape is not None and len(spec.shape) == 4 else ""
+    said += [f"a raw value of {padding} is 0 once scaled: pad images with that"] if padding else []
     if len(transform.shape) != len(transform.result):
         raise PlanError(
             f"the scaler makes features of shape {transform.result} of {transform.shape}: only the number of columns may change"
@@ -192,7 +198,7 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
         )
     every = list(graph.readers(model.skeleton.graph, spec.name))
     stay = [r for r in every if r.node.op_type in graph.SHAPE_READERS and transform.elementwise]
-    notes = (
+    notes = said + (
         [f"{spec.dtype} input widened to {outer}: raw values may pass 65504"]
         if asked != "keep" and not options.input_dtype
         else []
@@ -205,14 +211,16 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
         spec, "input", fitted, source, transform, found.axis, found.reason, options.precision,
         outer, dtype, spec.dtype, None,
         tuple(r.prose() for r in every if r not in stay), tuple(r.prose() for r in stay), (*fitted.notes, *notes),
+        added=companions.added(model, transform, outer, spec),
+        fed={k: v for k, v in (("layout", options.layout), ("channels", options.channels)) if v != "keep"},
     )  # fmt: skip
     placement.lowered  # noqa: B018  raises where a constant does not fit
     return replace(placement, warnings=(*fitted.warnings, *_warnings(placement)))
 
 
-def _on_output(spec: InputSpec, fitted: Fitted, source: Source, options: Options) -> Placement:
+def _on_output(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source, options: Options) -> Placement:
     forward = fitted.transform()
-    inverse = forward.inverse()
+    inverse = forward if fitted.applied else forward.inverse()
     if inverse is None:
         raise PlanError(
             f"the target scaler ({forward.prose()}) has no inverse, so output {spec.name!r} cannot be scaled back"
@@ -233,7 +241,7 @@ def _on_output(spec: InputSpec, fitted: Fitted, source: Source, options: Options
     return Placement(
         spec, "output", fitted, source, inverse, found.axis, found.reason, options.precision,
         spec.dtype, dtype, spec.dtype, None, (), (), (*fitted.notes, *notes),
-        fitted.warnings,
+        fitted.warnings, companions.added(model, inverse, spec.dtype, spec),
     )  # fmt: skip
 
 
@@ -266,13 +274,14 @@ def _warnings(p: Placement) -> list[str]:
         top = np.max(np.abs(p.fitted.data_max)) if p.fitted.data_max is not None else None
         if top is None or top > 65504:
             said.append(f"input {p.spec.name!r}: float16 ends at 65504; larger raw values become infinite")
-    if p.graph_dtype in ("uint8", "int32"):
+    if p.graph_dtype in INTEGERS:
         said += _integers(p)
     return said
 
 
 def _integers(p: Placement) -> list[str]:
-    low, high = (0, 255) if p.graph_dtype == "uint8" else (-(2**31), 2**31 - 1)
+    info = np.iinfo(p.graph_dtype)
+    low, high = int(info.min), int(info.max)
     known = [v for v in (p.fitted.data_min, p.fitted.data_max) if v is not None]
     if any(np.any((v < low) | (v > high) | (v != np.round(v))) for v in known):
         return [f"input {p.spec.name!r}: the training data were not {p.graph_dtype} numbers (range {low} to {high})"]

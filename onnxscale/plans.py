@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from onnxscale import precision
 from onnxscale.folding import Fold
@@ -14,8 +15,10 @@ from onnxscale.transform import Transform
 @dataclass(frozen=True)
 class Options:
     """What the user asks for. input, output: the tensor that an unnamed scaler is for. input_dtype: None takes keep,
-    except for float16 inputs, which are widened. again: bake although the model carries a scaler already.
-    keep_original: whether the file keeps what a fold replaces, for unbake: "auto" up to a limit, "always", "never"."""
+    except for float16 inputs, which are widened. layout: in which the app feeds images, "nhwc" or "nchw", where the model
+    takes the other. channels: "reversed" where the app feeds BGR for RGB, "gray" where it feeds one. again: bake although the
+    model carries a scaler already. keep_original: whether the file keeps what a fold replaces, for unbake: "auto" up to a
+    limit, "always", "never"."""
 
     input: str = ""
     output: str = ""
@@ -24,6 +27,8 @@ class Options:
     precision: str = "exact"
     form: str = "auto"
     input_dtype: str | None = None
+    layout: str = "keep"
+    channels: str = "keep"
     again: bool = False
     keep_original: str = "auto"
 
@@ -31,7 +36,8 @@ class Options:
 @dataclass(frozen=True, eq=False)
 class Placement:
     """One scaler on one tensor. role: "input" or "output". transform: the steps in the order they run in the model (for
-    an output, the inverse). dtypes: of the graph's tensor from now on, of the arithmetic, of the tensor inside. fold: how
+    an output, the inverse). added: inputs that the scaler needs and the model lacks. fed: the layout and the channels that
+    the app feeds, where they are others. dtypes: of the graph's tensor from now on, of the arithmetic, of the tensor inside. fold: how
     the model's own operators absorb it; None where nodes are all that is asked for."""
 
     spec: InputSpec
@@ -50,6 +56,14 @@ class Placement:
     shape_readers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    added: tuple[InputSpec, ...] = ()
+    fed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def raw_axis(self) -> int:
+        """Where the features lie in what the app feeds: elsewhere than `axis` where a first step moves dimensions."""
+        order = self.transform.order
+        return self.axis if order is None else order[self.axis % len(order)]
 
     @property
     def outer(self) -> InputSpec:
@@ -58,6 +72,9 @@ class Placement:
         if self.role == "input" and shape is not None and raw != inside:
             at = self.axis % len(shape)
             shape = (*shape[:at], *raw, *shape[at + len(inside) :])
+        order = self.transform.order
+        if self.role == "input" and shape is not None and order is not None:
+            shape = tuple(shape[order.index(i)] for i in range(len(order)))
         return replace(self.spec, dtype=self.graph_dtype, shape=shape)
 
     @property

@@ -70,7 +70,7 @@ def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) 
     entries = _entries(record, "input", spec.name)
     if entries:
         steps = tuple(s for e in entries for s in Transform.from_json(e.get("steps")).steps)
-        return Port("input", spec.name, RAW, _space(entries[0], Transform(steps), spec), "baked", spec)
+        return Port("input", spec.name, RAW, _space(entries, Transform(steps), spec), "baked", spec)
     if record is None and spec.dtype in graph.FLOATS:
         lead = recognition.leading(model, spec.name)
         if lead.is_scaler:
@@ -87,10 +87,12 @@ def _output(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec)
     if not entries:
         return Port("output", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
     steps = tuple(s for e in reversed(entries) for s in Transform.from_json(e.get("steps")).steps)
+    if entries[0].get("applied") is True:  # what leaves is the model's own answer, scaled
+        return Port("output", spec.name, _space(entries, Transform(steps), spec), RAW, "baked", spec)
     forward = Transform(steps).inverse()
     if forward is None:
         raise ModelError(f"{model.name}: the scaler of output {spec.name!r} has no inverse")
-    return Port("output", spec.name, RAW, _space(entries[0], forward, spec), "baked", spec)
+    return Port("output", spec.name, RAW, _space(entries, forward, spec), "baked", spec)
 
 
 def _entries(record: Mapping[str, Any] | None, role: str, tensor: str) -> list[Mapping[str, Any]]:
@@ -102,10 +104,13 @@ def _entries(record: Mapping[str, Any] | None, role: str, tensor: str) -> list[M
     return [s for s in listed if s.get("role") == role and s.get("tensor") == tensor]
 
 
-def _space(entry: Mapping[str, Any], transform: Transform, spec: InputSpec) -> Space:
+def _space(entries: list[Mapping[str, Any]], transform: Transform, spec: InputSpec) -> Space:
+    entry = entries[0]
+    rounding = _FLOAT32 if any(e.get("source", {}).get("format") == "onnx graph" for e in entries) else 0.0
     axis = entry.get("axis") if transform.shape else None
     if axis is not None and axis < 0 and spec.shape is not None:
         axis += len(spec.shape)
     features, units = (tuple(map(str, entry.get(k, ()))) for k in ("features", "units"))
     kept = {k: v for k, v in entry.get("source", {}).items() if k in Source.__dataclass_fields__}
-    return Space(transform, axis, features, units, source=Source(**{"format": "onnx record", **kept}))
+    source = Source(**{"format": "onnx record", **kept})
+    return Space(transform, axis, features, units, rounding, source)

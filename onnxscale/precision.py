@@ -12,13 +12,14 @@ of Numerical Algorithms, 2002, section 3.3) over those steps, plus the differenc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxscale.errors import PlanError
-from onnxscale.step import Array, Step, align
+from onnxscale.step import Array, Laid, Step
 from onnxscale.steps import OPERATORS
 from onnxscale.transform import Transform
 
@@ -85,16 +86,21 @@ def _single(values: Array, factor: bool = False) -> Array:
     return rounded
 
 
-def bound(transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dtype: str, result: str) -> Array:
+def bound(
+    transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dtype: str, result: str,
+    beside: Mapping[str, Array] | None = None,
+) -> Array:  # fmt: skip
     """How far the nodes may be from `transform(x)` rounded to `result`, element by element.
 
-    x: raw values, in the dtype in which they are fed. dtype: of the arithmetic. result: of the tensor after it.
+    x: raw values, in the dtype in which they are fed. dtype: of the arithmetic. result: of the tensor after it. beside:
+    values of other inputs that steps read.
     0 where float64 nodes do what the reference does, operation by operation: there, equal means bit-equal.
     Proven for arithmetic; for a composite step its row's `ulps` stands in for the proof.
     """
     raw = np.asarray(x).astype(np.float64)
     if dtype == "float64" and all(OPERATORS[s.op].ulps == 0 for s in transform.steps):
-        return np.zeros((raw if transform.result == transform.shape else transform(raw, axis)).shape)
+        same = transform.result == transform.shape and transform.order is None
+        return np.zeros((raw if same else transform(raw, axis, beside=beside)).shape)
     written = transform if dtype == "float64" else lowered(transform, precision)
     with np.errstate(all="ignore"):
         start = (
@@ -102,8 +108,8 @@ def bound(transform: Transform, precision: str, x: npt.ArrayLike, axis: int, dty
             if np.asarray(x).dtype == np.float64 and dtype != "float64"
             else np.zeros(raw.shape)
         )
-        value, error = _running(written, raw, start, axis, dtype)
-        reference = transform(raw, axis)
+        value, error = _running(written, raw, start, axis, dtype, beside)
+        reference = transform(raw, axis, beside=beside)
         away = np.abs(value - reference) + error
         cast = UNIT[result] * (np.abs(reference) + away) + TINY[result] if result != dtype else 0.0
         # the reference is itself rounded to `result` before it is compared
@@ -120,22 +126,23 @@ def _moved(transform: Transform, raw: Array, axis: int) -> Array:
     return Transform(tuple(s for s in transform.steps if OPERATORS[s.op].moves))(raw, axis)
 
 
-def rounding(transform: Transform, x: npt.ArrayLike, axis: int, dtype: str) -> Array:
+def rounding(
+    transform: Transform, x: npt.ArrayLike, axis: int, dtype: str, beside: Mapping[str, Array] | None = None
+) -> Array:
     """How far the steps, computed in `dtype` as they are written, may be from float64: what a fold's own rounding of the
     scaler amounts to, seen at its input."""
     raw = np.asarray(x).astype(np.float64)
     with np.errstate(all="ignore"):
-        return _running(transform, raw, np.zeros(raw.shape), axis, dtype)[1]
+        return _running(transform, raw, np.zeros(raw.shape), axis, dtype, beside)[1]
 
 
-def _running(written: Transform, raw: Array, error: Array, axis: int, dtype: str) -> tuple[Array, Array]:
+def _running(
+    written: Transform, raw: Array, error: Array, axis: int, dtype: str, beside: Mapping[str, Array] | None = None
+) -> tuple[Array, Array]:
     """The value of the steps in float64, and the error that each rounding in `dtype` may add, carried along."""
     unit, tiny = UNIT[dtype], 2 * TINY[dtype]
     value = raw
-
-    def place(values: Array) -> Array:
-        return align(values, raw.ndim, axis)
-
+    place = Laid(raw.ndim, axis, beside=beside or {})
     for step in written.steps:
         row = OPERATORS[step.op]
         after = row.evaluate(value, step, place)
@@ -149,7 +156,15 @@ def _running(written: Transform, raw: Array, error: Array, axis: int, dtype: str
             ends = [np.abs(row.evaluate(value + side, step, place) - after) for side in (error, -error)]
             error = np.maximum(*ends)
         elif not row.elementwise:
+            if error.any():
+                error = np.maximum(
+                    *(np.abs(row.evaluate(value + side, step, place) - after) for side in (error, -error))
+                )
+            else:
+                error = np.zeros(after.shape)
             error = error + 8 * unit * np.max(np.abs(after), initial=0.0, where=np.isfinite(after))
+        if row.noise is not None:
+            error = error + row.noise(value, step, place, unit)
         value = after
         if step.op not in ("Max", "Min"):
             error = error + unit * (np.abs(value) + error) + tiny

@@ -45,6 +45,10 @@ def make(
         earlier = {k: v for k, v in before.items() if k not in ("undo", "earlier")}
         older = before.get("earlier")
         record["earlier"] = [earlier, *(older if isinstance(older, list) else [])]
+    else:
+        met = [_met(model, p) for p in plan.placements if p.role == "input"]
+        if any(met):
+            record["earlier"] = [{"scalers": [m for m in met if m]}]
     if comparison is not None:
         record["verification"] = {
             "verdict": comparison.verdict,
@@ -82,7 +86,25 @@ def _scaler(p: Placement, seam: str | None) -> dict[str, Any]:
         "dtypes": {"graph": p.graph_dtype, "arithmetic": p.dtype, "inside": p.inner_dtype},
         **({"absorbed": [_absorbed(a) for a in p.fold.absorptions]} if p.fold is not None and p.form == "fold" else {}),
         **{k: v for k, v in known.items() if v not in (None, [])},
+        **({"fed": dict(p.fed)} if p.fed else {}),
+        **({"applied": True} if f.applied else {}),
         "source": p.source.to_json(),
+    }
+
+
+def _met(model: ModelFile, p: Placement) -> dict[str, Any] | None:
+    """The scaler of somebody else's with which the model starts already, as an entry of its own; a fold may absorb it too."""
+    found = recognition.leading(model, p.spec.name)
+    if not found.is_scaler:
+        return None
+    source = {"format": "onnx graph", "path": model.name}
+    return {
+        "role": "input",
+        "tensor": p.spec.name,
+        "kind": "steps",
+        "steps": found.transform.to_json(),
+        "axis": found.axis,
+        "source": source,
     }
 
 

@@ -25,8 +25,10 @@ def scaled(feed: Feed, placements: Sequence[Placement], dtype: str = "float64") 
     for p in placements:
         if p.role == "input" and p.spec.name in arrays:
             raw = arrays[p.spec.name]
-            arrays[p.spec.name] = rounded(p.transform(raw, p.axis % raw.ndim if raw.ndim else 0, dtype), p.inner_dtype)
-    return arrays
+            made = p.transform(raw, p.axis % raw.ndim if raw.ndim else 0, dtype, feed.raw)
+            arrays[p.spec.name] = rounded(made, p.inner_dtype)
+    new = {s.name for p in placements for s in p.added}
+    return {n: v for n, v in arrays.items() if n not in new}
 
 
 def moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator) -> dict[str, Array]:
@@ -38,9 +40,9 @@ def moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator)
             raw = feed.raw[p.spec.name]
             axis = p.axis % raw.ndim if raw.ndim else 0
             if p.form == "nodes":
-                most = bound(p.transform, p.precision, raw, axis, p.dtype, p.inner_dtype)
+                most = bound(p.transform, p.precision, raw, axis, p.dtype, p.inner_dtype, feed.raw)
             else:
-                most = rounding(p.transform, raw, axis, p.inner_dtype)
+                most = rounding(p.transform, raw, axis, p.inner_dtype, feed.raw)
             with np.errstate(over="ignore", invalid="ignore"):
                 ways = most.shape if rng.random() < 0.5 else (1, *most.shape[1:])
                 moved = arrays[p.spec.name] + (rng.choice([-1.0, 1.0], ways) * most).reshape(most.shape)
@@ -80,18 +82,20 @@ def has_trees(model: ModelFile) -> bool:
     return any(node.op_type in TREES for body, _ in walk.bodies(model.skeleton) for node in body.node)
 
 
-def unscaled(answers: list[Answers], targets: Sequence[Placement]) -> list[Answers]:
+def unscaled(answers: list[Answers], targets: Sequence[Placement], feeds: Sequence[Feed]) -> list[Answers]:
     """The original's answers in real units: the inverse of the target scaler in float64, rounded to the output's type."""
     if not targets:
         return answers
     done: list[Answers] = []
-    for answer in answers:
+    for answer, feed in zip(answers, feeds, strict=True):
         if isinstance(answer, Failure):
             done.append(answer)
             continue
         changed = dict(answer)
         for p in targets:
             y = changed[p.spec.name]
-            changed[p.spec.name] = rounded(p.transform(y, p.axis % y.ndim if y.ndim else 0), y.dtype.name)
+            changed[p.spec.name] = rounded(
+                p.transform(y, p.axis % y.ndim if y.ndim else 0, beside=feed.raw), y.dtype.name
+            )
         done.append(changed)
     return done

@@ -6,15 +6,26 @@ import csv
 import os
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from onnxscale.errors import OnnxscaleError, PlanError, names
+from onnxscale.graph import InputSpec
 from onnxscale.plans import Placement
 from onnxscale.step import Array
 
 Table = tuple[list[str], Array]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An input that rows are for: what they are cast to, and the names of its features, or ()."""
+
+    spec: InputSpec
+    dtype: str
+    features: tuple[str, ...] = ()
 
 
 def read(path: str | os.PathLike[str], placements: Sequence[Placement]) -> dict[str, Array]:
@@ -22,10 +33,16 @@ def read(path: str | os.PathLike[str], placements: Sequence[Placement]) -> dict[
 
     Raises PlanError where the file cannot be read, or does not fit the inputs.
     """
+    scaled = [Slot(p.spec, p.graph_dtype, p.fitted.features) for p in placements if p.role == "input"]
+    return read_slots(path, scaled)
+
+
+def read_slots(path: str | os.PathLike[str], slots: Sequence[Slot]) -> dict[str, Array]:
+    """The same for these inputs."""
     file = Path(path)
     if not file.is_file():
         raise PlanError(f"{file}: no such file; expected rows as npy, npz, csv or parquet")
-    placed = {p.spec.name: p for p in placements if p.role == "input"}
+    placed = {s.spec.name: s for s in slots}
     try:
         if zipfile.is_zipfile(file):
             with np.load(file, allow_pickle=False) as held:
@@ -43,17 +60,17 @@ def read(path: str | os.PathLike[str], placements: Sequence[Placement]) -> dict[
         arrays = {next(iter(placed)): next(iter(arrays.values()))} if set(arrays) != set(placed) else arrays
     missing = [n for n in placed if n not in arrays]
     if missing:
-        raise PlanError(f"{file}: holds {names(arrays)}, but the scaled inputs are {names(placed)}; name the arrays so")
+        raise PlanError(f"{file}: holds {names(arrays)}, but the inputs are {names(placed)}; name the arrays so")
     return {n: _cast(v, placed[n], file) if n in placed else v for n, v in arrays.items()}
 
 
-def _cast(values: Array, p: Placement, file: Path) -> Array:
+def _cast(values: Array, p: Slot, file: Path) -> Array:
     if values.dtype.kind not in "fiub":
         raise PlanError(f"{file}: the rows for {p.spec.name!r} are {values.dtype}, not numbers")
     rank = None if p.spec.shape is None else len(p.spec.shape)
     if rank is not None and values.ndim != rank:
         raise PlanError(f"{file}: the rows have {values.ndim} dimensions, input {p.spec.prose()} has {rank}")
-    return values.astype(np.dtype(p.graph_dtype))
+    return values.astype(np.dtype(p.dtype))
 
 
 def _csv(file: Path) -> Table:
@@ -78,8 +95,8 @@ def _parquet(file: Path) -> Table:
     return table.column_names, np.column_stack([c.to_numpy() for c in table.columns])
 
 
-def _ordered(columns: list[str], table: Array, placed: dict[str, Placement], file: Path) -> Array:
-    features = next(iter(placed.values())).fitted.features if len(placed) == 1 else ()
+def _ordered(columns: list[str], table: Array, placed: dict[str, Slot], file: Path) -> Array:
+    features = next(iter(placed.values())).features if len(placed) == 1 else ()
     if not columns or not features:
         return table
     missing = [f for f in features if f not in columns]

@@ -183,23 +183,36 @@ def _link(descriptor: int, path: Path) -> None:
         os.close(folder)
 
 
+def _ranged(source: int, target: int, offset: int, count: int) -> int:
+    return os.copy_file_range(source, target, count, offset)  # a reflink where the file system has it
+
+
+def _sent(source: int, target: int, offset: int, count: int) -> int:
+    return os.sendfile(target, source, offset, count)
+
+
+def _read(source: int, target: int, offset: int, count: int) -> int:
+    data = os.pread(source, min(count, CHUNK >> 4), offset)
+    write(target, data)
+    return len(data)
+
+
+# ways to copy, the fastest first; each but the last may be missing on a system, or between two file systems
+WAYS = {"copy_file_range": _ranged, "sendfile": _sent, "pread": _read}
+_UNABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
 def _copy(source: int, piece: Copy, target: int, progress: Progress) -> None:
     offset, left = piece
-    kernel = hasattr(os, "copy_file_range")
+    ways = [way for name, way in WAYS.items() if hasattr(os, name)]
     while left:
-        done = 0
-        if kernel:
-            try:
-                done = os.copy_file_range(source, target, min(left, CHUNK), offset)
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                    raise
-                kernel = False
-                continue
-        else:
-            data = os.pread(source, min(left, CHUNK >> 4), offset)
-            write(target, data)
-            done = len(data)
+        try:
+            done = ways[0](source, target, offset, min(left, CHUNK))
+        except OSError as error:
+            if error.errno not in _UNABLE or len(ways) == 1:
+                raise
+            del ways[0]
+            continue
         if done == 0:
             raise OutputError("the model became shorter while it was copied; nothing was written")
         offset, left = offset + done, left - done

@@ -77,11 +77,16 @@ def check(
     start, end = (p.spec.name, seam) if p.role == "input" else (seam, p.spec.name)
     dtypes = (p.graph_dtype, p.inner_dtype) if p.role == "input" else (p.inner_dtype, p.graph_dtype)
     first = onnx.helper.make_tensor_value_info(start, graph.ELEMENTS[dtypes[0]], None)
-    part = cut(proto, [first], [end], tensor, graph.ELEMENTS[dtypes[1]])
+    names = [c.name for c in p.transform.reads]
+    others = [v for v in proto.graph.input if v.name in names and v.name != start]
+    part = cut(proto, [first, *others], [end], tensor, graph.ELEMENTS[dtypes[1]])
     if part is None:
-        return f"the scaled tensor {seam!r} does not follow from {start!r} alone"
+        return f"the scaled tensor {seam!r} does not follow from {', '.join(map(repr, (start, *names)))} alone"
+    fed = [{n: f.raw[n] for n in names} for f in feeds]
     arrays = [f.raw[p.spec.name] for f in feeds] if before is None else list(before)
-    answers = worker.run(Runnable(part.SerializeToString()), [{start: a} for a in arrays])
+    answers = worker.run(
+        Runnable(part.SerializeToString()), [{**b, start: a} for a, b in zip(arrays, fed, strict=True)]
+    )
     if isinstance(answers, Failure):
         raise ModelError(f"the scaler's own nodes do not load: {answers.message}")
     return _compare(p, end, feeds, arrays, answers, dtypes[1])
@@ -97,13 +102,13 @@ def _compare(
         if raw.size == 0:
             continue
         axis = p.axis % raw.ndim if raw.ndim else 0
-        expected = precision.rounded(p.transform(raw, axis), dtype)
+        expected = precision.rounded(p.transform(raw, axis, beside=feed.raw), dtype)
         got = answer[end] if isinstance(answer, dict) else np.full(expected.shape, np.nan, expected.dtype)
         rows += len(raw) if raw.ndim else 1
         if got.shape != expected.shape:
             return SeamCheck(end, p.role, rows, np.inf, 0.0, np.inf, None, False)
         error, _ = relative(got, expected)
-        bound = precision.bound(p.transform, p.precision, raw, axis, p.dtype, dtype)
+        bound = precision.bound(p.transform, p.precision, raw, axis, p.dtype, dtype, feed.raw)
         most_ulp = max(most_ulp, ulps(got, expected)) if feed.ordinary else most_ulp
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(error == 0, 0.0, error / bound)

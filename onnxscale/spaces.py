@@ -6,18 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import permutations
 
 import numpy as np
 
-from onnxscale.canonical import canonical, digest, simplified
+from onnxscale.canonical import canonical, digest, rounded, simplified
 from onnxscale.errors import StatisticsError
 from onnxscale.statistics import Source
-from onnxscale.step import Array
+from onnxscale.step import Array, Step
 from onnxscale.steps import OPERATORS
+from onnxscale.steps.arithmetic import brief
 from onnxscale.transform import Transform
 
 TOLERANCE = 1e-6
+FLOAT64 = 2.0**-47  # what the roundings of a dozen steps come to, relative to the terms that they add
 _INF = float("inf")
 
 
@@ -48,7 +49,28 @@ class Space:
         if self.transform is None:
             return "unknown"
         short = canonical(self.transform)
-        return f"raw values: {short.prose()}" if short.steps else "raw"
+        return f"raw values: {worded(short)}" if short.steps else "raw"
+
+
+def worded(form: Transform) -> str:
+    """A canonical form in words, its affines as people write them: less a mean, divided by a std."""
+    steps: list[Step] = []
+    for step in form.steps:
+        before = steps[-1] if steps else None
+        if step.op == "Add" and before is not None and before.op == "Mul" and (before.operands[0] != 0).all():
+            scale = before.operands[0]
+            steps[-1:] = [Step("Sub", (-step.operands[0] / scale,)), Step("Div", (1 / scale,))]
+        else:
+            steps.append(step)
+    shorter = [
+        Step("Div", (1 / s.operands[0],)) if s.op == "Mul" and (s.operands[0] != 0).all() and _shorter(s) else s
+        for s in steps
+    ]
+    return Transform(tuple(shorter)).prose()
+
+
+def _shorter(step: Step) -> bool:
+    return len(brief(1 / step.operands[0])) < len(brief(step.operands[0]))
 
 
 RAW = Space(Transform())
@@ -106,8 +128,8 @@ class Difference:
 
 
 def compare(here: Space, there: Space, tolerance: float = TOLERANCE) -> Difference | None:
-    """None where two spaces are the same function within `tolerance`, relative to the scaled values (1 at least) and to
-    what their constants were rounded to; else how they differ, feature by feature, and what that looks like."""
+    """None where two spaces are the same function within `tolerance`, relative to the scaled values (1 at least), and what
+    the roundings of their constants and of float64 come to; else how they differ, feature by feature, and what that looks like."""
     if here.transform is None or there.transform is None:
         both = here.transform is None and there.transform is None
         return Difference("nothing is known of either" if both else "nothing is known of one of them")
@@ -139,7 +161,7 @@ def _measured(
     off = tuple(_off(here, there, a, b, shape, tolerance))
     if not off:
         return None
-    return Difference(_looks_like(a, b, shape), off)
+    return Difference(_looks_like(a, b, shape, max(here.rounding, there.rounding)), off)
 
 
 def _off(
@@ -152,9 +174,12 @@ def _off(
         return
     with np.errstate(all="ignore"):
         size = np.maximum(1.0, np.maximum(np.abs(ya), np.abs(yb)))
-        terms = sum((_terms(f, x) * s.rounding * 4 for f, s in ((a, here), (b, there)) if s.rounding), np.zeros(()))
+        terms = sum(
+            (_terms(f, x, y) * (s.rounding * 4 + FLOAT64) for f, s, y in ((a, here, ya), (b, there, yb))), np.zeros(())
+        )
         gap = np.abs(ya - yb)
-        same = (ya == yb) | (np.isnan(ya) & np.isnan(yb)) | (gap <= tolerance * size + terms)
+        close = np.isfinite(gap) & (gap <= tolerance * size + terms)
+        same = (ya == yb) | (np.isnan(ya) & np.isnan(yb)) | close
         gap = np.where(same, 0.0, np.where(np.isnan(gap), _INF, gap))
         near = np.minimum(np.abs(ya), np.abs(yb)) <= 4
     flat = [v.reshape(len(x), -1) for v in (gap, near, ya, yb)]
@@ -171,10 +196,14 @@ def _off(
         yield Off(f, name, float(column[at]), x_at, float(flat[2][at, f]), float(flat[3][at, f]))
 
 
-def _terms(form: Transform, x: Array) -> Array:
-    """Sizes of the terms of an affine, which bound what rounded constants can do; 1 for what is not affine."""
+def _terms(form: Transform, x: Array, y: Array) -> Array:
+    """Sizes of the terms of an affine, which bound what rounded constants can do; of what is not affine, y and the last
+    shift."""
     one = form.affine()
-    return np.ones(()) if one is None else np.asarray(np.abs(one.scale * x) + np.abs(one.shift))
+    if one is not None:
+        return np.asarray(np.abs(one.scale * x) + np.abs(one.shift))
+    last = form.steps[-1]
+    return np.asarray(np.maximum(1.0, np.abs(y)) + (np.abs(last.operands[0]) if last.op == "Add" else 0.0))
 
 
 _SCALED = np.array([0.0, -1, 1, 0.5, -0.5, 2, -2, 3, -3, 0.25, 0.75, 1e-3, -1e-3])
@@ -200,13 +229,13 @@ def probes(a: Transform, b: Transform, shape: tuple[int, ...]) -> Array:
     return np.concatenate([listed, np.full((1, *shape), np.nan)])
 
 
-def _looks_like(a: Transform, b: Transform, shape: tuple[int, ...]) -> str:
+def _looks_like(a: Transform, b: Transform, shape: tuple[int, ...], rounding: float) -> str:
     """The difference in words: the known ways in which one function becomes another."""
     if not a.steps or not b.steps:
         return "the first is raw, the second is scaled" if not a.steps else "the first is scaled, the second is raw"
     for twice, once, words in ((b, a, "the second scales twice"), (a, b, "the first scales twice")):
-        if _equal(twice, canonical(once | once), shape):
-            return f"{words}: {once.prose()}, and the same again"
+        if _equal(twice, canonical(once | once), shape, 4 * rounding):
+            return f"{words}: {worded(once)}, and the same again"
     turned = _turned(a, b, shape)
     if turned:
         return turned
@@ -216,32 +245,30 @@ def _looks_like(a: Transform, b: Transform, shape: tuple[int, ...]) -> str:
     return "the constants differ" if [s.op for s in a.steps] == [s.op for s in b.steps] else "the functions differ"
 
 
-def _equal(a: Transform, b: Transform, shape: tuple[int, ...]) -> bool:
-    return not any(_off(Space(a), Space(b), a, b, shape, TOLERANCE))
+def _equal(a: Transform, b: Transform, shape: tuple[int, ...], rounding: float) -> bool:
+    return not any(_off(Space(a, rounding=rounding), Space(b, rounding=rounding), a, b, shape, TOLERANCE))
 
 
 def _turned(a: Transform, b: Transform, shape: tuple[int, ...]) -> str:
-    """Whether one has the features of the other in another order; "" where not, or where too many orders would fit."""
+    """Whether one has the constants of the other in another order; "" where not."""
     one, two = a.affine(), b.affine()
     if len(shape) != 1 or one is None or two is None:
         return ""
     mine, yours = (
-        np.stack(np.broadcast_arrays(np.broadcast_to(f.scale, shape), np.broadcast_to(f.shift, shape)), axis=1)
-        for f in (one, two)
+        np.stack([np.broadcast_to(f.scale, shape), np.broadcast_to(f.shift, shape)], axis=1) for f in (one, two)
     )
-    width = shape[0]
-    if width <= 4:
-        orders: Iterator[tuple[int, ...]] = iter(permutations(range(width)))
-    else:
-        found = [np.flatnonzero(np.isclose(mine, row, rtol=1e-6).all(axis=1)) for row in yours]
-        orders = iter([tuple(int(f[0]) for f in found)] if all(len(f) == 1 for f in found) else [])
-    for order in orders:
-        if order != tuple(range(width)) and np.allclose(mine[list(order)], yours, rtol=1e-6, atol=1e-12):
-            if order == tuple(reversed(range(width))) and width == 3:
-                return "the same constants with the channels the other way round (RGB for BGR)"
-            moved = [i for i, o in enumerate(order) if i != o]
-            return f"the same constants in another order (features {', '.join(map(str, moved[:8]))} moved)"
-    return ""
+    here, there = (v[np.lexsort(rounded(v, 6).T)] for v in (mine, yours))
+    if not np.allclose(here, there, rtol=1e-6, atol=1e-12):
+        return ""
+    if len(mine) == 3 and np.allclose(mine[::-1], yours, rtol=1e-6, atol=1e-12):
+        return "the same constants with the channels the other way round (RGB for BGR)"
+    moved = np.flatnonzero(~np.isclose(mine, yours, rtol=1e-6, atol=1e-12).all(axis=1))
+    more = f" and {len(moved) - 8} more" if len(moved) > 8 else ""
+    return (
+        f"the same constants in another order (features {', '.join(map(str, moved[:8]))}{more} moved)"
+        if len(moved)
+        else ""
+    )
 
 
 def _factor(a: Transform, b: Transform) -> float:

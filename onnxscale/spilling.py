@@ -1,6 +1,6 @@
 """A result that would pass protobuf's limit of 2 GB: its large constants go to a data file beside it.
 
-The file then is not the original with splices any more, so that an unbake needs the original.
+The model file and its data file together are the original with splices, which is how an unbake finds it again.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import onnx
 
 from onnxscale import lazy, pieces
-from onnxscale.baking import Edited
+from onnxscale.baking import Edited, Spilled
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Copy, Pieces
+from onnxscale.recognition import recorded
 from onnxscale.wire import fields
 
 LIMIT = (1 << 31) - 1
@@ -41,5 +42,11 @@ def spilled(model: ModelFile, edited: Edited, location: str) -> tuple[Edited, Pi
         padding = -length % ALIGNMENT
         data += [Copy(field.value, length), bytes(padding)]
         at += length + padding
-    made = Edited(proto, edited.seams, model.render(proto), moved=at)
-    return made, pieces.joined(data)
+    data = pieces.joined(data)
+    return Edited(proto, edited.seams, model.render(proto), Spilled(location, data)), data
+
+
+def location(model: ModelFile) -> str:
+    """The data file that a bake made of a model's own constants, "" where it made none."""
+    beside = (recorded(model) or {}).get("data")
+    return str(beside.get("location", "")) if isinstance(beside, dict) else ""

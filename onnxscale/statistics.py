@@ -37,6 +37,8 @@ class Fitted:
     data_min, data_max: the range of the training data, float64 of the features' shape, or None.
     notes: what the reader decided and the user should know. layout: image facts for the ONNX metadata. warnings: what
     looks like a mistake in the numbers. profile: what `fit` measured of the data, or None.
+    applied: on an output, the scaler itself is what the pipeline does after the model (an embedding divided by its length);
+    else the model was trained on scaled targets, and the output gets the inverse.
     """
 
     scaler: Scaler
@@ -49,6 +51,7 @@ class Fitted:
     layout: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     profile: Profile | None = None
+    applied: bool = False
 
     def transform(self) -> Transform:
         return self.scaler.transform()

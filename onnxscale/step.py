@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from onnxscale.errors import StatisticsError
+
 Array = npt.NDArray[Any]
 Option = str | int | float | bool
 
@@ -108,12 +110,52 @@ class Builder(Protocol):
         """A node; returns the name of its first output."""
         ...
 
+    def rank_of(self, name: str) -> int | None:
+        """The number of dimensions of another input of the model, None where it does not say."""
+        ...
+
     def refuse(self, reason: str) -> Exception:
         """The error to raise where this model (its opset, dtype, rank) cannot express the step."""
         ...
 
 
 Place = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """A `Place` on a tensor of `rank` dimensions, features at `axis`. beside: the other inputs of the model, by name."""
+
+    rank: int
+    axis: int
+    dtype: npt.DTypeLike = np.float64
+    beside: Mapping[str, Array] = field(default_factory=dict)
+
+    def __call__(self, values: Array) -> Array:
+        return align(values.astype(self.dtype), self.rank, self.axis)
+
+
+@dataclass(frozen=True)
+class Companion:
+    """Another input of the model that a step reads beside the tensor it scales: the number of a row's group, the length
+    of an utterance.
+
+    name: of the input; one that the model lacks is added to it. dtype: "int64", "string", or "" for the type of the
+    tensor itself. axes: the dimensions of the tensor that it shares, in order. draw(rng, shape): plausible values.
+    """
+
+    name: str
+    dtype: str
+    axes: tuple[int, ...]
+    draw: Callable[[np.random.Generator, tuple[int, ...]], Array]
+
+
+def given(place: Place, name: str) -> Array:
+    """The values of a companion where a step is evaluated. Raises StatisticsError where nobody gave them."""
+    values = place.beside.get(name) if isinstance(place, Laid) else None
+    if values is None:
+        raise StatisticsError(f"the scaler reads {name!r} beside the tensor it scales; give its values too")
+    return values
 
 
 @dataclass(frozen=True)
@@ -128,6 +170,9 @@ class Operator:
     width(step): the number of features after the step where it changes it, else None. moves: it takes values to other
     places and changes none.
     ulps: how far `nodes` may be from `evaluate`, in units in the last place of the arithmetic; 0 means bit-equal.
+    reads(step): another input of the model that the step needs, or None. permutes(step): the order in which the step puts
+    the dimensions of its tensor, or None; such a step comes first. noise(x, step, place, unit): how far `nodes` may be from
+    `evaluate` in arithmetic with that unit roundoff, element by element, where `ulps` is too blunt.
     """
 
     evaluate: Callable[[Array, Step, Place], Array]
@@ -142,3 +187,6 @@ class Operator:
     width: Callable[[Step], int | None] = lambda step: None
     moves: bool = False
     ulps: float = 0.0
+    reads: Callable[[Step], Companion | None] = lambda step: None
+    permutes: Callable[[Step], tuple[int, ...] | None] = lambda step: None
+    noise: Callable[[Array, Step, Place, float], Array] | None = None

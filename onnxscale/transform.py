@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxscale.errors import StatisticsError, names
-from onnxscale.step import IDENTITY, Affine, Array, Step, align
+from onnxscale.step import IDENTITY, Affine, Array, Companion, Laid, Step
 from onnxscale.steps import OPERATORS
 
 
@@ -29,18 +29,21 @@ class Transform:
         for step in self.steps:
             if step.op not in OPERATORS:
                 raise StatisticsError(f"unknown step {step.op!r}; known are {names(OPERATORS)}")
+        if any(OPERATORS[step.op].permutes(step) is not None for step in self.steps[1:]):
+            raise StatisticsError("a step that puts dimensions in another order comes first, before every other step")
 
-    def __call__(self, x: npt.ArrayLike, axis: int | None = None, dtype: npt.DTypeLike = np.float64) -> Array:
+    def __call__(
+        self, x: npt.ArrayLike, axis: int | None = None, dtype: npt.DTypeLike = np.float64,
+        beside: Mapping[str, Array] | None = None,
+    ) -> Array:  # fmt: skip
         """The transform of x, computed in `dtype` (float64 is the reference; float32 is what a plain host would do).
 
-        axis: where the first dimension of the constants lies; by default they end at the last dimension.
+        axis: where the first dimension of the constants lies; by default they end at the last dimension. beside: what
+        the model's other inputs are fed, for steps that read one. Raises StatisticsError where it is missing.
         """
         with np.errstate(all="ignore"):
             y = np.asarray(x).astype(dtype)
-        rank, at = y.ndim, -max(1, len(self.shape)) if axis is None else axis
-
-        def place(values: Array) -> Array:
-            return align(values.astype(dtype), rank, at)
+        place = Laid(y.ndim, -max(1, len(self.shape)) if axis is None else axis, dtype, beside or {})
 
         with np.errstate(all="ignore"):
             for step in self.steps:
@@ -108,6 +111,17 @@ class Transform:
                 return None
             total = total * one
         return total
+
+    @property
+    def reads(self) -> tuple[Companion, ...]:
+        """The model's other inputs that steps need, each once."""
+        found = (OPERATORS[step.op].reads(step) for step in self.steps)
+        return tuple({c.name: c for c in found if c is not None}.values())
+
+    @property
+    def order(self) -> tuple[int, ...] | None:
+        """The order in which the first step puts the dimensions of the raw tensor (NHWC to NCHW is 0, 3, 1, 2), or None."""
+        return OPERATORS[self.steps[0].op].permutes(self.steps[0]) if self.steps else None
 
     @property
     def elementwise(self) -> bool:

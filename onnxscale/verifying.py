@@ -79,7 +79,7 @@ def _outside(model: ModelFile) -> list[onnx.TensorProto]:
     return [t for t in walk.tensors(model.skeleton) if tensors.is_outside(t)]
 
 
-def _runnable(original: ModelFile, content: bytes | str) -> Runnable:
+def runnable(original: ModelFile, content: bytes | str) -> Runnable:
     """A model with the folder of its external data. onnxruntime refuses data files that are links out of that folder,
     as they are in the Hugging Face cache, where the model is a link too: then the real files are named instead."""
     outside = _outside(original)
@@ -111,8 +111,8 @@ def _verify(
     placements = plan.placements
     feeder = feeding.feeder(original.skeleton, placements)
     large = original.descriptor is not None
-    first = Runnable(str(original.path)) if large else _runnable(original, original.read(0, len(original.data)))
-    second = _runnable(original, subject.content)
+    first = Runnable(str(original.path)) if large else runnable(original, original.read(0, len(original.data)))
+    second = runnable(original, subject.content)
 
     loads = worker.run(first, [])
     if isinstance(loads, Failure):
@@ -224,8 +224,8 @@ def _compared(
         worker, original.skeleton, subject.proto, placements, feeds, loaded(original), loaded(subject.model)
     )
     targets = [p for p in placements if p.role == "output"]
-    expected, host, plain = (reference.unscaled(a, targets) for a in (expected, host, plain))
-    moved = reference.unscaled(moved, targets) if moved is not None else None
+    expected, host, plain = (reference.unscaled(a, targets, feeds) for a in (expected, host, plain))
+    moved = reference.unscaled(moved, targets, feeds) if moved is not None else None
     checks, more = judge(
         feeds, _all(got, len(feeds)), _all(got_plain, len(feeds)), expected, plain, host, moved,
         [o.name for o in original.skeleton.graph.output],

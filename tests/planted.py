@@ -17,7 +17,6 @@ from typing import Any
 import joblib
 import numpy as np
 import onnx
-from onnx import TensorProto as T
 from onnx import helper
 from sklearn.preprocessing import StandardScaler
 
@@ -71,7 +70,10 @@ def image(*, rescale: bool = False, scaled: bool = False) -> bytes:
         constants += [build.tensor(np.reshape(v, (1, 3, 1, 1)), n) for v, n in ((M255, "m"), (S255, "s"))]
         nodes += [helper.make_node("Sub", ["x", "m"], ["c"]), helper.make_node("Div", ["c", "s"], ["z"])]
         x = "z"
-    nodes += [helper.make_node("Conv", [x, "w"], ["h"]), helper.make_node("ReduceMean", ["h"], ["y"], axes=[2, 3], keepdims=0)]
+    nodes += [
+        helper.make_node("Conv", [x, "w"], ["h"]),
+        helper.make_node("ReduceMean", ["h"], ["y"], axes=[2, 3], keepdims=0),
+    ]
     made = build.model(nodes, [build.value("x", ("N", 3, 16, 16))], [build.value("y", ("N", 4))], constants)
     return bytes(made.SerializeToString())
 
@@ -98,7 +100,9 @@ def baked_from(stats: dict[str, Any]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "stats.json").write_text(json.dumps(stats))
         (Path(folder) / "m.onnx").write_bytes(tabular())
-        result = onnxscale.bake(Path(folder) / "m.onnx", Path(folder) / "stats.json", options=onnxscale.Options(form="nodes"))
+        result = onnxscale.bake(
+            Path(folder) / "m.onnx", Path(folder) / "stats.json", options=onnxscale.Options(form="nodes")
+        )
         return result.save(Path(folder) / "b.onnx").read_bytes()
 
 
@@ -180,7 +184,13 @@ RAW = "    # the model takes raw pixels"
 def notebook(*cells: str) -> str:
     made = [{"cell_type": "markdown", "metadata": {}, "source": ["# Notes\n"]}]
     made += [
-        {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": c.splitlines(keepends=True)}
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "execution_count": None,
+            "outputs": [],
+            "source": c.splitlines(keepends=True),
+        }
         for c in cells
     ]
     return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
@@ -373,10 +383,9 @@ plant("a processor that rescales before constants of 0 to 255", "unit-mismatch",
 plant("statistics of another width beside the model", "wrong-width", "stats.json", {"stats.json": {"mean": [1.0, 2.0, 3.0], "std": [2.0, 3.0, 4.0]}},
       {"stats.json": {"mean": MEAN, "std": STD}}, model_dot_onnx=tabular())  # fmt: skip
 plant("a scaler of another width that the service loads", "wrong-width", "serve.py",
-      {"artifacts/scaler.npz": npz(mean=MEAN + [0.5], std=STD + [1.5])}, {"artifacts/scaler.npz": npz(mean=MEAN, std=STD)},
+      {"artifacts/scaler.npz": npz(mean=[*MEAN, 0.5], std=[*STD, 1.5])}, {"artifacts/scaler.npz": npz(mean=MEAN, std=STD)},
       serve_dot_py=serve_table("    x = (x - s['mean']) / s['std']", "s = np.load('artifacts/scaler.npz')"), model_dot_onnx=tabular())  # fmt: skip
-plant("an array of another width", "wrong-width", "stats.npz", {"stats.npz": npz(mean=np.arange(7.0), scale=np.arange(7.0) + 1.5, std=np.arange(7.0) + 1.5)
-      if False else npz(mean=np.arange(7.0), std=np.arange(7.0) + 1.5)}, {"stats.npz": npz(mean=MEAN, std=STD)}, model_dot_onnx=tabular())  # fmt: skip
+plant("an array of another width", "wrong-width", "stats.npz", {"stats.npz": npz(mean=np.arange(7.0), std=np.arange(7.0) + 1.5)}, {"stats.npz": npz(mean=MEAN, std=STD)}, model_dot_onnx=tabular())  # fmt: skip
 plant("constants of another width", "wrong-width", "serve.py", {"serve.py": serve_table(f"    x = (x - np.array({MEAN[:3]})) / np.array({STD[:3]})")},
       {"serve.py": serve_table(f"    x = (x - np.array({MEAN})) / np.array({STD})")}, model_dot_onnx=tabular())  # fmt: skip
 MLMODEL = """artifact_path: model
@@ -409,15 +418,33 @@ plant("one digit in the copy", "stale-copy", "training/norm.csv", {"training/nor
 
 # constants ------------------------------------------------------------------------------------------------------------
 
-plant("0.458 for 0.456", "near-miss", "train.py", {"train.py": train_image([0.485, 0.458, 0.406])}, {"train.py": train_image()})
+plant(
+    "0.458 for 0.456",
+    "near-miss",
+    "train.py",
+    {"train.py": train_image([0.485, 0.458, 0.406])},
+    {"train.py": train_image()},
+)
 plant("0.244 for 0.224 in a processor", "near-miss", "preprocessor_config.json", {"preprocessor_config.json": processor(M, [0.229, 0.244, 0.225])},
       {"preprocessor_config.json": processor()}, model_dot_onnx=image())  # fmt: skip
 plant("a slipped digit of CLIP's", "near-miss", "norm.yaml", {"norm.yaml": f"mean: [0.48145466, 0.4587275, 0.40821073]\nstd: {CLIP_S}\n"},
       {"norm.yaml": f"mean: {CLIP_M}\nstd: {CLIP_S}\n"})  # fmt: skip
 plant("a slipped digit in constants of a module", "near-miss", "constants.py", {"constants.py": f"IMAGENET_MEAN = [0.485, 0.456, 0.460]\nIMAGENET_STD = {S}\n"},
       {"constants.py": f"IMAGENET_MEAN = {M}\nIMAGENET_STD = {S}\n"})  # fmt: skip
-plant("a variance for a std", "suspicious-constants", "norm.json", {"norm.json": {"mean": M, "std": [v**2 for v in S]}}, {"norm.json": {"mean": M, "std": S}})
-plant("mean and std swapped", "suspicious-constants", "train.py", {"train.py": train_image(S, M)}, {"train.py": train_image()})
+plant(
+    "a variance for a std",
+    "suspicious-constants",
+    "norm.json",
+    {"norm.json": {"mean": M, "std": [v**2 for v in S]}},
+    {"norm.json": {"mean": M, "std": S}},
+)
+plant(
+    "mean and std swapped",
+    "suspicious-constants",
+    "train.py",
+    {"train.py": train_image(S, M)},
+    {"train.py": train_image()},
+)
 
 # fitting --------------------------------------------------------------------------------------------------------------
 
@@ -426,7 +453,13 @@ def fits(line: str) -> str:
     return TRAIN_TABLE.replace("X_test = scaler.transform(X_test)\n", line)
 
 
-plant("fit_transform on test data", "fit-on-test", "train.py", {"train.py": fits("X_test = scaler.fit_transform(X_test)\n")}, {"train.py": TRAIN_TABLE})
+plant(
+    "fit_transform on test data",
+    "fit-on-test",
+    "train.py",
+    {"train.py": fits("X_test = scaler.fit_transform(X_test)\n")},
+    {"train.py": TRAIN_TABLE},
+)
 plant("fit on training and test data", "fit-on-test", "train.py",
       {"train.py": TRAIN_TABLE.replace("X_train = scaler.fit_transform(X_train)", "scaler.fit(pd.concat([X_train, X_test]))\nX_train = scaler.transform(X_train)")},
       {"train.py": TRAIN_TABLE})  # fmt: skip
@@ -459,7 +492,13 @@ for name, bad, good in (
 plant("a registry's pickle", "pickle-executed", "MLmodel",
       {"MLmodel": "artifact_path: model\nflavors:\n  sklearn:\n    pickled_model: model.pkl\n    serialization_format: cloudpickle\n"},
       {"MLmodel": "artifact_path: model\nflavors:\n  sklearn:\n    pickled_model: model.skops\n    serialization_format: skops\n"})  # fmt: skip
-plant("a pickle that calls", "unsafe-pickle", "scaler.pkl", {"scaler.pkl": pickle.dumps(Evil())}, {"scaler.pkl": pickle.dumps(fitted())})
+plant(
+    "a pickle that calls",
+    "unsafe-pickle",
+    "scaler.pkl",
+    {"scaler.pkl": pickle.dumps(Evil())},
+    {"scaler.pkl": pickle.dumps(fitted())},
+)
 plant("a README of old constants", "docs-differ", "README.md", {"README.md": "# Model\n\nInputs are normalized with\nmean = [0.5, 0.5, 0.5] and\nstd = [0.5, 0.5, 0.5].\n"},
       {"README.md": f"# Model\n\nInputs are normalized with\nmean = {M} and\nstd = {S}.\n"}, train_dot_py=train_image())  # fmt: skip
 plant("a model that is an LFS pointer", "unreadable", "model.onnx",

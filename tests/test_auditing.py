@@ -215,7 +215,7 @@ def test_the_command_line(bad: Path, tmp_path: Path, cli: Cli) -> None:
         (".", "--format", "xml"),
         (".", "--fail-on", "all"),
         (".", "--baseline", "none.json"),
-        (".", "--scheduler", "tcp://127.0.0.1:9"),
+        pytest.param((".", "--scheduler", "tcp://127.0.0.1:9"), marks=pytest.mark.slow),
     ],
 )
 def test_what_cannot_be_done_is_one_message(arguments: tuple[str, ...], tmp_path: Path, cli: Cli) -> None:
@@ -293,7 +293,8 @@ CLEAN = {
     },
     "two projects with constants of their own": {
         "cats/train.py": planted.train_image(), "cats/serve.py": planted.serve_image(planted.SCALE),
-        "dogs/train.py": planted.train_image([0.5] * 3, [0.5] * 3), "dogs/serve.py": planted.serve_image(planted.scale([0.5] * 3, [0.5] * 3)),
+        "dogs/train.py": planted.train_image([0.5] * 3, [0.5] * 3),
+        "dogs/serve.py": planted.serve_image(planted.scale([0.5] * 3, [0.5] * 3)),
     },
     "target statistics beside a model": {
         "model.onnx": planted.tabular(), "stats.json": json.dumps({"mean": planted.MEAN, "std": planted.STD}),
@@ -343,7 +344,8 @@ def test_normalizations_are_read_from_code(code: str, steps: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["x = " + "(" * 5000 + ")" * 5000, "x = " + "+".join(["1"] * 20000), "def f(:\n", "\0", "x = [0] * 10 ** 10 ** 10", "print 'old'",
-     "a = [" * 90 + "]" * 90, "x = 1e999 * 10", "f(" * 90 + ")" * 90, "lambda: (yield)", "match x:\n    case {'a': 1}:\n        y = x / 255",
+     "a = [" * 90 + "]" * 90, "x = 1e999 * 10", "f(" * 90 + ")" * 90, "lambda: (yield)",
+     "match x:\n    case {'a': 1}:\n        y = x / 255",
      "class A:\n    def f(self):\n        return self.f()\n", "def f(x):\n    return g(x)\n\n\ndef g(x):\n    return f(x) / 255\n"],
 )  # fmt: skip
 def test_no_source_breaks_the_reader(text: str) -> None:
@@ -357,7 +359,8 @@ def test_no_source_breaks_the_reader(text: str) -> None:
 def test_a_hostile_tree(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     repository(outside, serve_dot_py="import pickle\npickle.load(f)\n")
-    home = repository(tmp_path / "r", serve_dot_py="import pickle\npickle.load(f)\n", cut_dot_onnx=planted.tabular()[:40], empty_dot_onnx=b"",
+    home = repository(tmp_path / "r", serve_dot_py="import pickle\npickle.load(f)\n", cut_dot_onnx=planted.tabular()[:40],
+                      empty_dot_onnx=b"",
                       big_dot_json="[" * 100_000, deep_dot_yaml="a: " + "[" * 5000, latin_dot_py="# \xe9".encode("latin1"),
                       nb_dot_ipynb="{}", odd_dot_json='{"mean": "x", "std": [0]}', bom_dot_json=b"\xff\xfe{}")  # fmt: skip
     os.symlink(outside, home / "linked")

@@ -22,6 +22,7 @@ ORDER = [
     {"profile", "precision", "samples", "canonical"},
     {"statistics"},
     {"spaces"},
+    {"changes"},
     {"wire", "pieces", "external", "walk"},
     {"remote", "linting"},
     {"sources"},
@@ -31,7 +32,7 @@ ORDER = [
     {"modelfile"},
     {"tensors", "saving"},
     {"preflight", "graph"},
-    {"recognition", "placing"},
+    {"recognition", "placing", "pixels", "companions"},
     {"origins"},
     {"ports"},
     {"fitting"},
@@ -49,6 +50,7 @@ ORDER = [
     {"pipeline"},
     {"looking"},
     {"checking", "expecting"},
+    {"effects"},
     {"diffing", "locking", "chaining"},
     {"auditing"},
     {"reporting"},
@@ -67,6 +69,7 @@ NUMPY_ONLY = {
     "precision",
     "samples",
     "linting",
+    "changes",
 }
 HEAVY = {"sklearn", "torch", "pyarrow", "skl2onnx", "yaml", "h5py", "pandas"}
 LIGHT = {"numpy", "onnxscale"}

@@ -58,6 +58,10 @@ OPERANDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "Equal": (([0.5, 1.0, 0.0],), {}),
     "Impute": (([9.0, 8.0, 7.0], [np.nan, 1.0, np.nan], [0.0, 0.0, 1.0]), {}),
     "Select": (([2, 0, 0, 1],), {"features": 3}),
+    "Instance": ((), {"over": "-1", "center": "mean", "spread": "std", "eps": 1e-3, "eps_at": "var"}),
+    "TopFloor": ((), {"over": "-1", "below": 1.0}),
+    "Transpose": ((), {"order": "0,1"}),
+    "Mix": (([0.25, 0.5, 0.125],), {}),
     **{
         op: ((), {})
         for op in "Log Exp Log1p Expm1 Log10 Pow10 Log2 Pow2 Sqrt Square Asinh Sinh".split()  # noqa: SIM905
@@ -65,6 +69,7 @@ OPERANDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
 }
 _BESIDE = beside([((2, 0), [Step("Sub", (np.array([1.0, 2.0]),))]), ((1,), [Step("Mul", (np.array([3.0]),))])], 3, 3)
 OPERANDS["Beside"] = (_BESIDE.operands, dict(_BESIDE.options))
+READERS = {"InstanceBack", "Grouped"}  # of other inputs: tests/test_instances.py
 EXAMPLES = {op: Transform((Step(op, operands, options),)) for op, (operands, options) in OPERANDS.items()}
 ROWS = np.array(
     [[0.5, 1.0, 0.7], [1.5, 0.25, 1.0], [1e-3, 1e-20, 3.0], [0.0, 0.0, 0.0], [np.nan, 0.5, np.nan], [0.9, 1, 2]], "f"
@@ -135,7 +140,7 @@ def column(values: Any, dtype: str = "float32") -> np.ndarray:
 
 
 def test_every_composite_step_has_an_example() -> None:
-    assert set(OPERANDS) == set(OPERATORS) - {"Sub", "Add", "Mul", "Div", "Max", "Min", "Cast"}
+    assert set(OPERANDS) == set(OPERATORS) - {"Sub", "Add", "Mul", "Div", "Max", "Min", "Cast"} - READERS
 
 
 @pytest.mark.parametrize("op", EXAMPLES)
@@ -172,7 +177,18 @@ def test_the_slope_is_what_it_says(op: str) -> None:
     if slope is not None:
         assert (np.diff(y, axis=0) * slope >= -1e-12 * np.abs(y[1:])).all()
     else:
-        assert op in ("RowNorm", "Equal", "Impute", "Select", "Square", "Beside")
+        assert op in {
+            "RowNorm",
+            "Equal",
+            "Impute",
+            "Select",
+            "Square",
+            "Beside",
+            "Instance",
+            "TopFloor",
+            "Transpose",
+            "Mix",
+        }
 
 
 @pytest.mark.parametrize("op", [op for op in EXAMPLES if OPERATORS[op].inverse(EXAMPLES[op].steps[0])])

@@ -90,7 +90,7 @@ def _executor(workers: int, scheduler: str) -> Iterator[Executor | None]:
         except ImportError:
             raise OnnxscaleError("--scheduler needs Dask: pip install 'onnxscale[dask]'") from None
         try:
-            client: Any = Client(scheduler, timeout=20)  # type: ignore[no-untyped-call]
+            client: Any = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
         except (OSError, ValueError, TimeoutError) as error:
             raise OnnxscaleError(f"--scheduler {scheduler}: cannot be reached ({str(error)[:200]})") from None
         with client:

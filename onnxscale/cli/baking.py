@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -33,8 +34,14 @@ def bake(
         str, typer.Option("--form", help="auto folds where a bound allows, nodes inserts, fold demands it.")
     ] = "auto",
     input_dtype: Annotated[
-        str | None, typer.Option("--input-dtype", help="What the app feeds: keep, float32, float64, uint8 or int32.")
+        str | None, typer.Option("--input-dtype", help="What the app feeds: keep, float32, float64, uint8, int16, ...")
     ] = None,
+    layout: Annotated[
+        str, typer.Option("--layout", help="How the app feeds images where the model takes the other: nhwc or nchw.")
+    ] = "keep",
+    channels: Annotated[
+        str, typer.Option("--channels", help="reversed: the app feeds BGR for RGB; gray: one channel for several.")
+    ] = "keep",
     dialect: o.Dialect = "",
     kind: o.Kind = "",
     zero_std: o.ZeroStd = "",
@@ -65,7 +72,7 @@ def bake(
 
       onnxscale bake model.onnx stats.json
 
-      onnxscale bake model.onnx preprocessor_config.json --input-dtype uint8
+      onnxscale bake model.onnx preprocessor_config.json --input-dtype uint8 --layout nhwc
 
       onnxscale bake model.onnx x.json --target y.json -o model.raw.onnx
     """
@@ -87,7 +94,8 @@ def bake(
     elif not beside.name:
         raise ModelError(f"{model}: a folder; expected an ONNX file")
     place = beside if in_place else out or beside.with_name(f"{beside.stem}.baked.onnx")
-    asked = Options(input, output, axis, target_axis, precision, form, input_dtype, again, keep_original)
+    asked = Options(input, output, axis, target_axis, precision, form, input_dtype)
+    asked = replace(asked, layout=layout, channels=channels, again=again, keep_original=keep_original)
     reading = Reading(dialect, kind, zero_std, accept_defaults, strict, pick)
     baked = pipeline.bake(model, stats, target=target, options=asked, reading=reading)
     if not as_json:

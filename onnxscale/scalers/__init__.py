@@ -11,8 +11,11 @@ from onnxscale.scalers.base import Scaler
 from onnxscale.scalers.binarizer import Binarizer
 from onnxscale.scalers.clip import Clip
 from onnxscale.scalers.function import Function
+from onnxscale.scalers.gray import Gray
+from onnxscale.scalers.grouped import Grouped
 from onnxscale.scalers.image import Image
 from onnxscale.scalers.imputer import Imputer
+from onnxscale.scalers.instance import Instance
 from onnxscale.scalers.kbins import KBins
 from onnxscale.scalers.maxabs import MaxAbs
 from onnxscale.scalers.minmax import MinMax
@@ -21,18 +24,19 @@ from onnxscale.scalers.power import Power
 from onnxscale.scalers.quantile import Quantile
 from onnxscale.scalers.robust import Robust
 from onnxscale.scalers.select import Select
+from onnxscale.scalers.sound import Decibel, LogMel, Pcm
 from onnxscale.scalers.standard import Standard
 from onnxscale.scalers.steps import Steps
 
 __all__ = [
-    "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Clip", "Function", "Image", "Imputer", "KBins", "MaxAbs", "MinMax",
-    "Normalizer",
-    "Power", "Quantile", "Robust", "Scaler", "Select", "Standard", "Steps", "make",
+    "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Clip", "Decibel", "Function", "Gray", "Grouped", "Image", "Imputer",
+    "Instance", "KBins", "LogMel", "MaxAbs", "MinMax", "Normalizer", "Pcm", "Power", "Quantile", "Robust", "Scaler", "Select",
+    "Standard", "Steps", "make",
 ]  # fmt: skip
 
 ROWS: tuple[type[Scaler], ...] = (
-    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Clip,
-    Select, Affine, Steps,
+    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Gray, Clip,
+    Select, Instance, Grouped, Decibel, Pcm, LogMel, Affine, Steps,
 )  # fmt: skip
 KINDS: dict[str, type[Scaler]] = {row.kind: row for row in ROWS}
 SKLEARN: dict[str, type[Scaler]] = {row.sklearn: row for row in ROWS if row.sklearn}
@@ -45,7 +49,9 @@ def make(kind: str, fields: Mapping[str, object]) -> Scaler:
     if row is None:
         raise StatisticsError(f"unknown kind of scaler {kind!r}; known are {names(KINDS)}")
     known = {f.name: f for f in dataclasses.fields(row)}  # type: ignore[arg-type]
-    required = [n for n, f in known.items() if f.default is dataclasses.MISSING]
+    required = [
+        n for n, f in known.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
     missing, unknown = [n for n in required if n not in fields], [n for n in fields if n not in known]
     if missing or unknown:
         said = [f"{label} {names(what)}" for label, what in (("misses", missing), ("has unknown", unknown)) if what]

@@ -6,22 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnxscale.sources import audios, bioimages, bridgescalers, deepstreams, images, latents, timms
+from onnxscale.sources import audios, bioimages, bridgescalers, deepstreams, images, latents, lerobots, sentences, timms
 from onnxscale.sources import runtimesettings as runtimes
 from onnxscale.statistics import Reading, Source, Statistics
 
 
 @dataclass(frozen=True)
 class Config:
-    """A framework's document. sniff: whether a mapping is one. read: its scalers; raises StatisticsError."""
+    """A framework's document. of: a mapping, or a list. sniff: whether such a one is it. read: its scalers; raises StatisticsError."""
 
     name: str
-    sniff: Callable[[Mapping[Any, Any]], bool]
-    read: Callable[[Mapping[Any, Any], Reading, Source], Statistics]
+    sniff: Callable[[Any], bool]
+    read: Callable[[Any, Reading, Source], Statistics]
+    of: type = Mapping
 
 
 CONFIGS: tuple[Config, ...] = (
     Config("Hugging Face audio feature extractor", audios.is_audio, audios.read),
+    Config("LeRobot dataset", lerobots.is_lerobot, lerobots.read),
+    Config("sentence-transformers modules", sentences.is_modules, sentences.read, list),
     Config("timm model", timms.is_timm, timms.read),
     Config("diffusers autoencoder", latents.is_latent, latents.read),
     Config("Hugging Face image processor", images.is_image, images.read),
@@ -36,4 +39,4 @@ CONFIGS: tuple[Config, ...] = (
 
 def config_of(content: object) -> Config | None:
     """The row that this document is of, or None."""
-    return next((c for c in CONFIGS if isinstance(content, Mapping) and c.sniff(content)), None)
+    return next((c for c in CONFIGS if isinstance(content, c.of) and c.sniff(content)), None)

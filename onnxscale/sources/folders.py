@@ -11,7 +11,7 @@ from onnxscale.errors import StatisticsError, names
 from onnxscale.sources import parquetfolder, spark
 from onnxscale.statistics import Reading, Source, Statistics
 
-MEMBERS = ("preprocessor_config.json", "rdf.yaml", "bioimageio.yaml")
+MEMBERS = ("preprocessor_config.json", "rdf.yaml", "bioimageio.yaml", "modules.json")
 
 
 @dataclass(frozen=True)

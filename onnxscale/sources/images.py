@@ -10,11 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxscale.errors import StatisticsError
-from onnxscale.scalers import Image
+from onnxscale.scalers import Image, Scaler, Steps
 from onnxscale.statistics import Fitted, Reading, Source, Statistics, alone
+from onnxscale.step import Step, constant
+from onnxscale.transform import Transform
 
 _KEYS = {"image_mean", "image_std", "do_normalize", "do_rescale", "rescale_factor"}
-_DEFAULTS: dict[str, Any] = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+_DEFAULTS: dict[str, Any] = {
+    **{"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True},
+    **{"offset": True, "include_top": True, "do_flip_channel_order": True},
+}
+_FURTHER = ("offset", "rescale_offset", "include_top", "do_flip_channel_order")
+_OWN = {
+    "Vivit": "offset",
+    "EfficientNet": "include_top",
+    "MobileViT": "do_flip_channel_order",
+    "Tvp": "do_flip_channel_order",
+}
+_NEVER = ("MobileViT", "SuperPoint", "SuperGlue", "LightGlue")  # processors that have no do_normalize
 _APP = {
     "do_resize": "resizing",
     "do_center_crop": "cropping",
@@ -53,19 +66,27 @@ def fitted(content: Mapping[Any, Any], reading: Reading) -> Fitted:
             raise StatisticsError(f"{key}: expected true or false, got {value!r}")
         return value
 
-    if content.get("offset"):
-        raise StatisticsError(
-            "'offset' is set (Vivit, EfficientNet): after the rescale 1 is subtracted; write the scaler as steps"
-        )
+    if content.get("do_color_quantize"):
+        raise StatisticsError("do_color_quantize: pixels become numbers of color clusters, which no scaler stands for")
+    if content.get("do_grayscale"):
+        notes.append("do_grayscale stays with the app")
     factor = asked("rescale_factor") if flag("do_rescale") else None
-    normalize = flag("do_normalize")
-    if normalize:
-        for key in ("image_mean", "image_std"):
-            if key not in content:
-                raise StatisticsError(
-                    f"do_normalize is on, but {key!r} is missing; take it from the model's own page or code"
-                )
-    scaler = Image(factor, content["image_mean"] if normalize else None, content["image_std"] if normalize else None)
+    kind = str(content.get("image_processor_type"))
+    never = "do_normalize" not in content and kind.startswith(_NEVER)
+    normalize = not never and flag("do_normalize")
+    own = next((key for name, key in _OWN.items() if kind.startswith(name)), "")
+    on = {key: asked(key) if key == own else content.get(key) for key in _FURTHER}
+    for key in ("image_mean", "image_std"):
+        if (normalize or (on["include_top"] and key == "image_std")) and key not in content:
+            raise StatisticsError(
+                f"do_normalize is on, but {key!r} is missing; take it from the model's own page or code"
+            )
+    mean, std = (content["image_mean"], content["image_std"]) if normalize else (None, None)
+    further = [key for key, value in on.items() if value]
+    scaler: Scaler = Image(factor, mean, std)
+    if further:
+        scaler = _further(Image(factor), Image(None, mean, std), content.get("image_std"), further)
+        notes.append(f"the processor's {' and '.join(further)} is in the scaler too")
     left = [what for key, what in _APP.items() if content.get(key)]
     if left:
         notes.append(f"{', '.join(left)} stay with the app")
@@ -73,5 +94,21 @@ def fitted(content: Mapping[Any, Any], reading: Reading) -> Fitted:
     if factor is not None and abs(float(factor) * 255 - 1) < 1e-6:
         layout["Image.NominalPixelRange"] = "NominalRange_0_255"
         if scaler.transform().shape == (3,):
-            layout["Image.BitmapPixelFormat"] = "Bgr8" if content.get("do_flip_channel_order") else "Rgb8"
+            layout["Image.BitmapPixelFormat"] = "Rgb8"
     return Fitted(scaler, notes=tuple(notes), layout=layout)
+
+
+def _further(rescale: Image, normalize: Image, std: Any, further: list[str]) -> Steps:
+    """What single processors do beside: 1 subtracted after the rescale (Vivit's offset, EfficientNet's rescale_offset), divided by
+    the std once more (EfficientNet's include_top), the channels turned round in the end (MobileViT, TVP)."""
+    transform = rescale.transform()
+    if {"offset", "rescale_offset"} & set(further):
+        if not transform.steps:
+            raise StatisticsError("'offset' is on and do_rescale is off: the processor refuses that itself")
+        transform |= Transform((Step("Sub", (constant(1),)),))
+    transform |= normalize.transform()
+    if "include_top" in further:
+        transform |= Image(None, None, std).transform()
+    if "do_flip_channel_order" in further:
+        transform |= Transform((Step("Select", (constant([2, 1, 0]),), {"features": 3}),))
+    return Steps(transform)

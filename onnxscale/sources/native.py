@@ -23,7 +23,7 @@ from onnxscale.transform import Transform
 def from_mapping(content: object, reading: Reading, source: Source) -> Statistics:
     """The scalers of a parsed document. Raises StatisticsError naming the key and what to do."""
     config = config_of(content)
-    if config is not None and isinstance(content, Mapping):
+    if config is not None:
         return config.read(content, reading, source)
     if isinstance(content, Mapping) and ("inputs" in content or "outputs" in content):
         extra = [k for k in content if k not in ("inputs", "outputs") and str(k) not in INFORMATION]
@@ -47,7 +47,7 @@ def _fitted(content: object, where: str, reading: Reading) -> tuple[Fitted, int 
     at = f"{where}: " if where else ""
     try:
         config = config_of(content)
-        if config is not None and isinstance(content, Mapping):
+        if config is not None:
             return _only(config.read(content, reading, Source(config.name)), config.name), None
         if not isinstance(content, Mapping | list):
             raise StatisticsError(f"expected an object with statistics, got {type(content).__name__}")
@@ -83,7 +83,11 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
     if about["kind"] and not reading.kind:
         fields = {f.name for f in dataclasses.fields(KINDS[about["kind"]])} if about["kind"] in KINDS else set()  # type: ignore[arg-type]
         beside = BESIDE | INFORMATION | ({"data_min", "data_max"} - fields)
-        given_fields = {k: v for k, v in flat.items() if k not in beside and SYNONYMS.get(k) not in BESIDE}
+        given_fields = {
+            k: v
+            for k, v in flat.items()
+            if (k in fields and k != "features") or (k not in beside and SYNONYMS.get(k) not in BESIDE)
+        }
         scaler, keep = _of_kind(str(about["kind"]), given_fields, reading), found
     else:
         scaler, keep = of_keys({k: v for k, v in found.items() if k not in INFORMATION}, reading)
@@ -91,6 +95,8 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
     given = about["axis"]
     if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
         raise StatisticsError(f"axis: expected a whole number, got {given!r}")
+    if about["applied"] is not None and not isinstance(about["applied"], bool):
+        raise StatisticsError(f"applied: expected true or false, got {about['applied']!r}")
     low, high = (keep.get("data_min", keep.get("min")), keep.get("data_max", keep.get("max")))
     notes: tuple[str, ...] = ()
     if described:
@@ -106,6 +112,7 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         _range(low, shape),
         _range(high, shape),
         notes + _noted(reading, flat),
+        applied=bool(about["applied"]),
     )
     return made, ddof
 

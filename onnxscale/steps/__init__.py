@@ -9,7 +9,10 @@ from onnxscale.steps.cast import CAST
 from onnxscale.steps.columns import COLUMNS
 from onnxscale.steps.discrete import DISCRETE
 from onnxscale.steps.elementary import ELEMENTARY
+from onnxscale.steps.grouped import GROUPED
 from onnxscale.steps.impute import IMPUTE
+from onnxscale.steps.instance import INSTANCE
+from onnxscale.steps.layout import LAYOUT
 from onnxscale.steps.power import POWER
 from onnxscale.steps.quantile import QUANTILE
 from onnxscale.steps.rownorm import ROWNORM
@@ -24,5 +27,8 @@ OPERATORS: dict[str, Operator] = {
     **DISCRETE,
     "Impute": IMPUTE,
     **COLUMNS,
+    **GROUPED,
+    **INSTANCE,
+    **LAYOUT,
 }
 OPERATORS["Beside"] = beside.row(OPERATORS)

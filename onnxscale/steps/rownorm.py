@@ -7,7 +7,8 @@ largest value m (0 counts as 1): n = m norm(x / m), and y = (x / m) / norm(x / m
 an infinity makes itself NaN and the others 0.
 
 ai.onnx.ml.Normalizer computes in float32 and overflows; these are core operators.
-options: norm; features, the number of features it was fitted on, or 0 where any number will do.
+torch.nn.functional.normalize has no such limit, but a least divisor: y = x / max(n, floor).
+options: norm; floor, or absent; features, the number of features it was fitted on, or 0 where any number will do.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def _norms(x: Array, norm: str, axis: int) -> Array:
 
 def _evaluate(x: Array, step: Step, place: Place) -> Array:
     norm, axis = str(step.options["norm"]), axis_of(place)
+    if "floor" in step.options:
+        return np.asarray(x / np.maximum(_norms(x, norm, axis), x.dtype.type(step.options["floor"])))
     if x.dtype == np.float64:
         norms = _norms(x, norm, axis)
         return np.asarray(x / np.where(norms < SMALL, 1.0, norms))
@@ -52,6 +55,9 @@ def _nodes(build: Builder, x: str, step: Step) -> str:
     axis = build.axis + build.rank if build.axis < 0 and build.rank is not None else build.axis
     if axis < 0 and build.opset < 11:
         raise build.refuse("the rank of the tensor is unknown, and counting axes from the end needs opset 11")
+    if "floor" in step.options:
+        least = float(step.options["floor"])
+        return build.node("Div", x, clamp(build, _reduced(build, x, norm, axis), least, None, "a least row norm"))
     if build.dtype == np.float64:
         norms = _reduced(build, x, norm, axis)
         return build.node("Div", x, _or_one(build, norms, build.node("Less", norms, scalar(build, SMALL))))

@@ -45,6 +45,7 @@ def _scaler(fitted: Fitted) -> dict[str, Any]:
 
 def _about(fitted: Fitted) -> dict[str, Any]:
     found: dict[str, Any] = {} if fitted.axis is None else {"axis": fitted.axis}
+    found |= {"applied": True} if fitted.applied else {}
     found |= {k: list(v) for k, v in (("features", fitted.features), ("units", fitted.units)) if v}
     own = {f.name for f in dataclasses.fields(fitted.scaler)}  # type: ignore[arg-type]
     known = (("data_min", fitted.data_min), ("data_max", fitted.data_max))

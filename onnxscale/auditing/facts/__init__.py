@@ -14,7 +14,9 @@ from onnxscale.auditing.finding import Where
 __all__ = ["KINDS", "Facts", "Kind", "kind_of", "of"]
 
 TEXT = 4 << 20
-_STATISTICS = re.compile(rb"mean|std|scale|offset|center|min|max|var|median|mu|sigma|rescale|Norm|steps|inputs|stage", re.IGNORECASE)
+_STATISTICS = re.compile(
+    rb"mean|std|scale|offset|center|min|max|var|median|mu|sigma|rescale|Norm|steps|inputs|stage", re.IGNORECASE
+)
 _SETTINGS = re.compile(
     rb"net-scale-factor|pixel-normalization-factor|--mean[_-]values|--scale[_-]values|^\s*offsets\s*=", re.MULTILINE
 )

@@ -3,148 +3,36 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Callable
+from dataclasses import replace
 
 from onnxscale.auditing.facts import calls, words
+from onnxscale.auditing.facts.answers import NOT_MINE, Answer, Call, Pass
 from onnxscale.auditing.facts.base import Fit, Operand, Pixels, Ref, Run, Split, Unsafe
+from onnxscale.auditing.facts.making import makes, rescaled, settings
 from onnxscale.auditing.facts.scope import Book, Scope, dotted, named
-from onnxscale.auditing.facts.values import Data, Held, Known, Made, Own, Steps, Text, Value, arithmetic
-from onnxscale.step import Array
+from onnxscale.auditing.facts.values import Data, Held, Known, Made, Own, Steps, Value, arithmetic
 
-_TO_TENSOR = {"ToTensor", "PILToTensor", "ConvertImageDtype", "ToDtype", "ToImageTensor"}
 _FITS = {"fit", "fit_transform", "partial_fit", "adapt"}
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """name: as written, dotted; last: its last part; base: what stands before the dot; given: arguments by place or name."""
-
-    name: str
-    last: str
-    base: Value
-    given: dict[str, Value]
-
-    @property
-    def first(self) -> Value:
-        return self.given.get("0")
-
-    @property
-    def data(self) -> Data | None:
-        return next((v for v in self.given.values() if isinstance(v, Data)), None)
 
 
 def call(book: Book, node: ast.Call, scope: Scope, c: Call) -> Value:
     """The value of a call; what it says of normalization is noted on the way."""
     for row in _ROWS:
         found = row(book, node, scope, c)
-        if not isinstance(found, _Pass):
+        if not isinstance(found, Pass):
             return found
     return _unknown(c)
 
 
-class _Pass:
-    """What a row answers for a call that is none of its own."""
-
-
-_NOT_MINE = _Pass()
-Answer: TypeAlias = Value | _Pass
-
-
-def _rescaled(steps: Steps) -> bool:
-    return any(
-        op in ("Div", "Mul") and not isinstance(v, Ref) and v.size == 1 and _is_255(op, float(v.ravel()[0]))
-        for op, v in steps
-    )
-
-
-def _is_255(op: str, by: float) -> bool:
-    return abs(by - 255) < 1 if op == "Div" else abs(by * 255 - 1) < 0.01
-
-
-def composed(items: Iterable[Made], of: str = "Compose") -> Made:
-    """Objects in order, as one."""
-    steps: Steps = ()
-    unit, text, serial = 0.0, "", 0
-    inner = ""
-    written: tuple[Array | None, Array | None] = (None, None)
-    for item in items:
-        add = item.steps
-        joins = item.of in (*_TO_TENSOR, "Normalize", "Compose", "list") and not item.whole
-        if joins and _rescaled(steps) and _rescaled(add[:1]):
-            add = add[1:]
-        steps = (*steps, *add)
-        unit, text, serial = item.unit or unit, item.text or text, item.serial or serial
-        inner = item.of if item.of in words.SCALERS or item.of == "Pipeline" else inner
-        written = item.written if any(w is not None for w in item.written) else written
-    made = Made("Pipeline" if inner else of, steps, text, serial, unit)
-    return replace(made, written=written)
-
-
-def _makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
-    """Normalize, ToTensor, Compose, scalers, processors, sessions."""
-    if c.last == "Normalize":
-        made = calls.normalize(c.given, book.text(node) if "." not in c.name else c.name + "(", book.rescaled)
-        return _NOT_MINE if made is None else book.declared(node, replace(made, text=book.text(node)), scope)
-    if c.last in _TO_TENSOR:
-        flagged = c.last in ("ToTensor", "ConvertImageDtype") or isinstance(c.given.get("scale", Data("")), type(None))
-        return Made(c.last, calls.rescale(255.0) if flagged else (), unit=255.0)
-    if c.last in (
-        "Compose",
-        "Sequential",
-        "OneOf",
-        "make_pipeline",
-        "Pipeline",
-        "ColumnTransformer",
-        "make_column_transformer",
-    ):
-        listed = [v for v in c.given.values() if isinstance(v, Made)]
-        made = composed(listed, c.last if c.last in ("Compose", "Sequential") else "Compose")
-        if any(v.of in words.SCALERS or v.of == "Pipeline" for v in listed):
-            made = replace(made, of="Pipeline")
-        elif made.steps:
-            for v in listed:
-                book.norms.pop(v.serial, None)
-            return book.declared(node, made, scope) if any(op == "Sub" for op, _ in made.steps) else made
-        return made
-    if c.last in words.SCALERS:
-        return Made(c.last)
-    if c.last == "Lambda" and isinstance(c.first, Made):
-        return c.first
-    if c.last in calls.SESSIONS:
-        path = next((v.value for v in c.given.values() if isinstance(v, Text)), "")
-        return Made("Session", text=path)
-    if c.last == "from_pretrained" and c.name.split(".")[-2:-1] and c.name.split(".")[-2].endswith(calls.PROCESSORS):
-        steps: Steps = (("Sub", Ref("mean", "image_mean")), ("Div", Ref("std", "image_std")))
-        return Made("Processor", steps, book.text(node))
-    return _NOT_MINE
-
-
-def _settings(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
-    """Settings of a runtime's converter, and OpenCV's blobs."""
-    if "mean_values" in c.given or "std_values" in c.given or ("scale_values" in c.given):
-        steps = calls.values(c.given)
-        if steps:
-            book.noted(node, Data("the input", steps, unit=255.0), scope, by="config")
-        return Made("Session")
-    if c.last in ("blobFromImage", "blobFromImages"):
-        steps = calls.blob(c.given)
-        data = c.data or Data("image")
-        if not steps:
-            return data
-        return book.noted(node, Data(data.root, (*data.steps, *steps), unit=255.0), scope, old=data.serial)
-    return _NOT_MINE
-
-
 def _fits(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     if c.last not in _FITS or not isinstance(node.func, ast.Attribute):
-        return _NOT_MINE
+        return NOT_MINE
     base = dotted(node.func.value)
     made = c.base if isinstance(c.base, Made) else None
     mine = (made is not None and (made.of in words.SCALERS or made.of == "Pipeline")) or words.is_scaler(base)
     if not mine and not (c.last == "adapt" and words.words(base)[:1] and "norm" in base.lower()):
-        return _NOT_MINE
+        return NOT_MINE
     pipeline = made is not None and made.of == "Pipeline"
     on = tuple(n for a in [*node.args, *(k.value for k in node.keywords)] for n in named(a))
     of = made.of if made else base
@@ -172,13 +60,13 @@ def _transforms(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
             or "preproc" in base.lower()
         ):
             return _through(book, node, scope, c, base or "scaler")
-        return _NOT_MINE
+        return NOT_MINE
     if c.last == "inverse_transform":
         return Data("")
     if c.last == "normalize" and not c.name.startswith(("cv2", "self")):
         mean, std = c.given.get("mean", c.given.get("1")), c.given.get("std", c.given.get("2"))
         if c.name in book.functions or not isinstance(mean, Known | Ref) or not isinstance(std, Known | Ref):
-            return _NOT_MINE if c.name in book.functions else c.data
+            return NOT_MINE if c.name in book.functions else c.data
         data = c.data or Data("")
         steps = (*data.steps, ("Sub", calls.operand(mean, "mean")), ("Div", calls.operand(std, "std")))
         return book.noted(node, Data(data.root, steps), scope, old=data.serial)
@@ -188,7 +76,7 @@ def _transforms(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         return book.noted(node, Data(data.root, steps), scope, old=data.serial)
     if c.last in ("to_tensor", "img_to_float", "img_as_float", "img_as_float32", "pil_to_tensor"):
         data = c.data or Data("")
-        if c.last == "pil_to_tensor" or _rescaled(data.steps):
+        if c.last == "pil_to_tensor" or rescaled(data.steps):
             return data
         return book.noted(
             node, Data(data.root, (*data.steps, *calls.rescale(255.0)), unit=255.0), scope, old=data.serial
@@ -196,11 +84,11 @@ def _transforms(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     held = c.base if c.last in {"__call__", "forward"} else scope.names.get(c.name)
     if isinstance(held, Made) and held.steps and c.given:
         data = c.data or Data("")
-        add = held.steps[1:] if _rescaled(data.steps) and _rescaled(held.steps[:1]) and not held.whole else held.steps
+        add = held.steps[1:] if rescaled(data.steps) and rescaled(held.steps[:1]) and not held.whole else held.steps
         book.norms.pop(held.serial, None)
         made = Data(data.root, (*data.steps, *add), unit=held.unit, written=held.written)
         return book.noted(node, made, scope, old=data.serial, by="scaler" if held.of == "Processor" else "code")
-    return _NOT_MINE
+    return NOT_MINE
 
 
 def _loads(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
@@ -232,7 +120,7 @@ def _loads(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         ("cv2.", "cv.", "Image.", "PIL.", "tf.", "imageio.", "skimage.", "io.", "torchvision.")
     ):
         return Data(scope.target or "image", unit=255.0)
-    return _NOT_MINE
+    return NOT_MINE
 
 
 def _runs(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
@@ -240,7 +128,7 @@ def _runs(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     session = isinstance(c.base, Made) and c.base.of == "Session"
     known = session or bool({"sess", "session", "ort", "model"} & set(words.words(base)))
     if c.last != "setInput" and not (c.last == "run" and len(node.args) >= 2 and known):
-        return _NOT_MINE
+        return NOT_MINE
     fed = c.given.get("0" if c.last == "setInput" else "1")
     if isinstance(fed, Held):
         fed = next((v for v in fed.items.values() if isinstance(v, Data)), None)
@@ -258,7 +146,7 @@ def _arithmetic(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     """np.subtract(x, mean), x.sub(mean).div(std): arithmetic by name."""
     op = calls.ARITHMETIC.get(c.last)
     if op is None or not isinstance(node.func, ast.Attribute):
-        return _NOT_MINE
+        return NOT_MINE
     method = isinstance(c.base, Data | Known | Ref)
     left, right = (c.base, c.first) if method and "1" not in c.given else (c.first, c.given.get("1"))
     made = arithmetic(op, left, right)
@@ -272,18 +160,18 @@ def _own(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     del book, node, scope
     role = calls.OWN.get(c.last)
     if role is None:
-        return _NOT_MINE
+        return NOT_MINE
     of = c.base if isinstance(c.base, Data) and c.base.root else c.first
     if isinstance(of, Data) and of.root and not (c.base is None and c.name == c.last):
         return Own(role, of.root)
-    return _NOT_MINE
+    return NOT_MINE
 
 
 def _local(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     """A function of the same file: what it does to its argument."""
     name = c.name if c.name in book.functions else f"{scope.within}.{c.last}" if c.name.startswith("self.") else ""
     if name not in book.functions:
-        return _NOT_MINE
+        return NOT_MINE
     made = book.returned.get(name) if name in book.returned else book.summary(name)
     parameters = [a.arg for a in book.functions[name].args.args if a.arg not in ("self", "cls")]
     bound = {p: c.given.get(p, c.given.get(str(i))) for i, p in enumerate(parameters)}
@@ -315,7 +203,7 @@ def _same(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     """Another type, layout or size of the same values."""
     del book, node, scope
     if c.last not in calls.CONSTANT:
-        return _NOT_MINE
+        return NOT_MINE
     of = c.base if isinstance(c.base, Data | Known | Ref) else c.first
     if isinstance(c.base, Data) and not c.base.root and isinstance(c.first, Data | Known):
         of = c.first
@@ -328,4 +216,4 @@ def _unknown(c: Call) -> Value:
 
 
 Row = Callable[[Book, ast.Call, Scope, Call], Answer]
-_ROWS: tuple[Row, ...] = (_loads, _settings, _makes, _fits, _runs, _local, _transforms, _arithmetic, _own, _same)
+_ROWS: tuple[Row, ...] = (_loads, settings, makes, _fits, _runs, _local, _transforms, _arithmetic, _own, _same)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxscale.auditing.facts import applying, words
+from onnxscale.auditing.facts import applying, making, words
+from onnxscale.auditing.facts.answers import Call
 from onnxscale.auditing.facts.base import Ref
 from onnxscale.auditing.facts.scope import Book, Scope, dotted
 from onnxscale.auditing.facts.values import Data, Held, Known, Made, Own, Text, Value, arithmetic, listed
@@ -46,10 +47,10 @@ def _list(book: Book, node: ast.List | ast.Tuple, scope: Scope) -> Value:
     if made is not None:
         return made
     if any(isinstance(i, Made) for i in items):
-        return applying.composed([i for i in items if isinstance(i, Made)], "list")
+        return making.composed([i for i in items if isinstance(i, Made)], "list")
     inner = [i for i in items if isinstance(i, Held) and any(isinstance(v, Made) for v in i.items.values())]
     if inner:  # a pipeline's pairs of a name and an object
-        return applying.composed([v for i in inner for v in i.items.values() if isinstance(v, Made)], "list")
+        return making.composed([v for i in inner for v in i.items.values() if isinstance(v, Made)], "list")
     return next((i for i in items if isinstance(i, Data) and i.root), Held({str(i): v for i, v in enumerate(items)}))
 
 
@@ -185,7 +186,7 @@ def _call(book: Book, node: ast.Call, scope: Scope) -> Value:
     last = node.func.attr if isinstance(node.func, ast.Attribute) else name
     if isinstance(node.func, ast.Call | ast.Subscript):
         base, last = value(book, node.func, scope), "__call__"
-    return applying.call(book, node, scope, applying.Call(name or last, last, base, given))
+    return applying.call(book, node, scope, Call(name or last, last, base, given))
 
 
 def _module(book: Book, node: ast.Attribute, scope: Scope) -> bool:

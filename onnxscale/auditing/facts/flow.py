@@ -147,7 +147,13 @@ def _branches(book: Book, node: ast.If, scope: Scope) -> None:
     before = dict(scope.names)
     for name, made in first.names.items():
         other = second.names.get(name)
-        if made is not other and isinstance(made, Data) and isinstance(other, Data) and made.steps and alike(made.steps, other.steps):
+        if (
+            made is not other
+            and isinstance(made, Data)
+            and isinstance(other, Data)
+            and made.steps
+            and alike(made.steps, other.steps)
+        ):
             book.norms.pop(other.serial, None)  # both branches do the same
     scope.names.update({k: v for k, v in second.names.items() if v is not before.get(k)})
     scope.names.update({k: v for k, v in first.names.items() if v is not before.get(k)})

@@ -91,7 +91,8 @@ def _source(text: str, path: str, kind: str, place: Callable[[int], Where]) -> F
     for module, name in book.imported.values():
         imports.setdefault(module, []).append(name)
     return Facts(
-        path, kind, role, tuple(n for n in book.norms.values() if scales(n.steps)), tuple(dict.fromkeys(book.fits)), tuple(dict.fromkeys(book.splits)),
+        path, kind, role, tuple(n for n in book.norms.values() if scales(n.steps)),
+        tuple(dict.fromkeys(book.fits)), tuple(dict.fromkeys(book.splits)),
         tuple(dict.fromkeys(book.unsafe)), mentions, tuple(book.runs), tuple(dict.fromkeys(book.pixels)),
         constants=flow.constants(names), imports=tuple((m, tuple(n)) for m, n in imports.items()),
         ignores=ignores(text, place),

@@ -210,7 +210,8 @@ def alike(a: Steps, b: Steps) -> bool:
     """Whether two chains are the same operators with the same operands."""
     pairs = zip(a, b, strict=False)
     return len(a) == len(b) and all(
-        o == p and (v == w if isinstance(v, Ref) or isinstance(w, Ref) else np.array_equal(v, w)) for (o, v), (p, w) in pairs
+        o == p and (v == w if isinstance(v, Ref) or isinstance(w, Ref) else np.array_equal(v, w))
+        for (o, v), (p, w) in pairs
     )
 
 
@@ -219,7 +220,9 @@ def scales(steps: Steps) -> bool:
     factors = [v for op, v in steps if op in ("Div", "Mul")]
     centres = [v for op, v in steps if op in ("Sub", "Add")]
     ranges = any(not isinstance(v, Ref) and v.size == 1 and is_range(abs(float(v.ravel()[0]))) for v in factors)
-    return ranges or bool(factors and centres) or any(not isinstance(v, Ref) and v.size >= 3 for v in (*centres, *factors))
+    return (
+        ranges or bool(factors and centres) or any(not isinstance(v, Ref) and v.size >= 3 for v in (*centres, *factors))
+    )
 
 
 def affine(steps: Steps) -> tuple[Array, Array] | None:

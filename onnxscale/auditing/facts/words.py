@@ -18,10 +18,12 @@ ROLES = {
     **dict.fromkeys(("test", "tests", "testing", "conftest", "bench", "benchmark", "benchmarks"), "test"),
 }  # fmt: skip
 GENERIC = {
-    "src", "lib", "models", "model", "config", "configs", "conf", "cfg", "notebooks", "notebook", "scripts", "script", "data", "artifacts",
-    "artifact", "weights", "checkpoints", "docs", "doc", "utils", "util", "common", "core", "backend", "frontend", "web", "pipeline",
+    "src", "lib", "models", "model", "config", "configs", "conf", "cfg", "notebooks", "notebook", "scripts", "script", "data",
+    "artifacts", "artifact", "weights", "checkpoints", "docs", "doc", "utils",
+    "util", "common", "core", "backend", "frontend", "web", "pipeline",
     "pipelines", "preprocess", "preprocessing", "stats", "statistics", "scalers", "assets", "resources", "export", "exports", "onnx",
-    "research", "experiments", "ml", "code", "tools", "release", "dist", "jobs", "registry", "triton", "deepstream", "mlruns", "shared",
+    "research", "experiments", "ml", "code", "tools", "release", "dist", "jobs", "registry", "triton", "deepstream", "mlruns",
+    "shared",
 }  # fmt: skip
 HELD_OUT = {"test", "tests", "val", "valid", "validation", "holdout", "heldout", "eval", "evaluation", "unseen", "oos"}
 _PARTS = {
