@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from onnxscale.comparing import Comparison
     from onnxscale.diffing import Diff, diff
     from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
+    from onnxscale.locking import lock
+    from onnxscale.locks import Lock
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
+    from onnxscale.moved import Checked, check_lock
     from onnxscale.origins import read
     from onnxscale.pipeline import Baked, bake, unbake, verify
     from onnxscale.plans import Options, Plan
@@ -40,6 +43,9 @@ _HOME = {
     "Comparison": "comparing",
     # governance
     **dict.fromkeys(("diff", "Diff"), "diffing"),
+    "lock": "locking",
+    "Lock": "locks",
+    **dict.fromkeys(("check_lock", "Checked"), "moved"),
     # statistics and scalers
     "read": "origins",
     "convert": "targets",
@@ -56,11 +62,13 @@ _HOME = {
 __all__ = [
     "Audit",
     "Baked",
+    "Checked",
     "Comparison",
     "Diff",
     "Finding",
     "Fitted",
     "Inspection",
+    "Lock",
     "ModelError",
     "OnnxscaleError",
     "Options",
@@ -78,9 +86,11 @@ __all__ = [
     "VerificationError",
     "audit",
     "bake",
+    "check_lock",
     "convert",
     "diff",
     "inspect",
+    "lock",
     "make",
     "read",
     "selftest",

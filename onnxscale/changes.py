@@ -111,10 +111,11 @@ def _sigmas(
 
 
 def digit(here: float, there: float) -> int:
-    """The first significant digit in which two numbers differ, counted from 1; 0 where they are of another size or sign."""
+    """The first significant digit in which two numbers differ, counted from 1, of 12 (what follows may be
+    rounding); 0 where they are of another size or sign."""
     if not (np.isfinite(here) and np.isfinite(there)) or here == 0 or there == 0 or (here < 0) != (there < 0):
         return 0
-    one, two = f"{abs(here):.16e}", f"{abs(there):.16e}"
+    one, two = f"{abs(here):.11e}", f"{abs(there):.11e}"
     if one.partition("e")[2] != two.partition("e")[2]:
         return 0
     digits = zip(one.partition("e")[0].replace(".", ""), two.partition("e")[0].replace(".", ""), strict=True)

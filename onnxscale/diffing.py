@@ -207,6 +207,7 @@ def _beside(a: Port, b: Port) -> tuple[str, ...]:
         for what, x, y in (("type", a.spec.dtype, b.spec.dtype), ("rank", _rank(a), _rank(b))):
             if x != y:
                 found.append(f"{what} {x} in A, {y} in B")
+    found += [f"{letter}: {p.note}" for letter, p in (("A", a), ("B", b)) if p.note]
     s, t = a.inside.source, b.inside.source
     if s.ddof is not None and t.ddof is not None and s.ddof != t.ddof:
         found.append(f"ddof {s.ddof} in A, {t.ddof} in B")

@@ -26,6 +26,10 @@ class PlanError(OnnxscaleError):
     """The statistics and the model do not fit each other, or the request contradicts itself."""
 
 
+class LockError(OnnxscaleError):
+    """The lock file is missing or damaged, or what it is to name cannot be locked."""
+
+
 class OutputError(OnnxscaleError):
     """The result cannot be put where it was asked to go."""
 

@@ -3,26 +3,28 @@ of what the model itself computes with. Statistics files have ports too: what a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxscale import graph, modelfile, origins, recognition
 from onnxscale.errors import ModelError
 from onnxscale.graph import InputSpec
 from onnxscale.modelfile import ModelFile
-from onnxscale.spaces import RAW, UNKNOWN, Space
+from onnxscale.spaces import RAW, UNKNOWN, Space, compare
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
 from onnxscale.transform import Transform
 
 _FLOAT32 = 2.0**-24
+LIES = "its nodes do not compute what its record says; this is what they compute"
 
 
 @dataclass(frozen=True, eq=False)
 class Port:
     """An input or output. role: "input" or "output". name: of the tensor, None where a statistics file names none.
     outside: what crosses the boundary. inside: what the model's own operators see, or give. spec: None for statistics.
-    how: "baked" (a record of ours), "recognized" (read back from leading nodes), "declared" (a file) or "bare"."""
+    how: "baked" (a record of ours), "recognized" (read back from leading nodes), "declared" (a file) or "bare".
+    note: what contradicts that, or ""."""
 
     role: str
     name: str | None
@@ -30,6 +32,7 @@ class Port:
     inside: Space
     how: str
     spec: InputSpec | None = None
+    note: str = ""
 
 
 def of(source: object, reading: Reading | None = None) -> tuple[Port, ...]:
@@ -69,8 +72,13 @@ def of_fitted(fitted: Fitted, source: Source) -> Space:
 def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) -> Port:
     entries = _entries(record, "input", spec.name)
     if entries:
-        steps = tuple(s for e in entries for s in Transform.from_json(e.get("steps")).steps)
-        return Port("input", spec.name, RAW, _space(entries, Transform(steps), spec), "baked", spec)
+        parts = [Transform.from_json(e.get("steps")) for e in entries]
+        recorded = _space(entries, _joined(parts), spec)
+        found = _contradiction(model, entries[0], parts[0])
+        if found is None:
+            return Port("input", spec.name, RAW, recorded, "baked", spec)
+        nodes = replace(recorded, transform=_joined([found, *parts[1:]]), rounding=_FLOAT32)
+        return Port("input", spec.name, RAW, nodes, "recognized", spec, LIES)
     if record is None and spec.dtype in graph.FLOATS:
         lead = recognition.leading(model, spec.name)
         if lead.is_scaler:
@@ -80,6 +88,23 @@ def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) 
             seen = Space(lead.transform, axis if lead.transform.shape else None, rounding=_FLOAT32, source=known)
             return Port("input", spec.name, RAW, seen, "recognized", spec)
     return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
+
+
+def _joined(parts: Iterable[Transform]) -> Transform:
+    return Transform(tuple(s for p in parts for s in p.steps))
+
+
+def _contradiction(model: ModelFile, entry: Mapping[str, Any], recorded: Transform) -> Transform | None:
+    """What the nodes of a bake compute where that is not what its record says; None where they agree, or are not all of a
+    kind that can be read back."""
+    seam = entry.get("seam")
+    if entry.get("form") != "nodes" or not isinstance(seam, str):
+        return None
+    lead = recognition.leading(model, str(entry.get("tensor")), until=seam)
+    if lead.seam != seam or not recorded.elementwise:
+        return None
+    here, there = (Space(t, rounding=_FLOAT32) for t in (recorded, lead.transform))
+    return None if compare(here, there) is None else lead.transform
 
 
 def _output(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) -> Port:

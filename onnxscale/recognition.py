@@ -68,12 +68,14 @@ def constants(model: ModelFile) -> Callable[[str], Array | None]:
     return look_up
 
 
-def leading(model: ModelFile, name: str) -> Leading:
-    """The scaler-like nodes after the input `name`: casts, arithmetic with constants, clips, ai.onnx.ml's Scaler."""
+def leading(model: ModelFile, name: str, until: str = "") -> Leading:
+    """The scaler-like nodes after the input `name`: casts, arithmetic with constants, clips, ai.onnx.ml's Scaler; up to
+    the tensor `until`, where it is met."""
     constant = constants(model)
     steps: list[Step] = []
     axes: list[int] = []
     ops: list[str] = []
+    passed: set[str] = set()
     while True:
         following = [r for r in graph.readers(model.skeleton.graph, name) if r.node.op_type not in graph.SHAPE_READERS]
         if len(following) != 1 or following[0].where:
@@ -81,7 +83,8 @@ def leading(model: ModelFile, name: str) -> Leading:
                 Transform(tuple(steps)), min(axes, default=-1), name, tuple(ops), "several nodes" if following else ""
             )
         node = following[0].node
-        made = _step(node, name, constant)
+        made = _step(node, name, constant) if name != until and name not in passed else None
+        passed.add(name)  # a damaged graph may lead back to where it began
         if made is None or not node.output:
             return Leading(Transform(tuple(steps)), min(axes, default=-1), name, tuple(ops), node.op_type)
         for op, raw in made:

@@ -55,7 +55,7 @@ def answers(path: Path, x: np.ndarray) -> np.ndarray:
 def test_help_is_quick_and_has_examples(cli) -> None:
     got = cli("--help")
     assert got.returncode == 0 and "Examples" in got.stdout
-    for command in ("bake", "verify", "selftest", "inspect", "unbake", "schema", "diff"):
+    for command in ("bake", "verify", "selftest", "inspect", "unbake", "schema", "diff", "lock"):
         shown = cli(command, "--help").stdout
         assert "Example" in shown and "--json" in shown, command
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from onnxscale.cli import options as o
-from onnxscale.errors import VerificationError
+from onnxscale.cli import progress
+from onnxscale.errors import LockError, VerificationError
 
 Tolerance = Annotated[
     float | None,
@@ -54,3 +57,63 @@ def diff(
     print(json.dumps(differences.plain(found)) if as_json else differences.text(found))
     if not found.same:
         raise typer.Exit(VerificationError.code)
+
+
+def lock(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Models, statistics files and folders of models; by default what the lock names, else the folder."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; say what moved since the lock was written.")
+    ] = False,
+    frozen: Annotated[
+        bool,
+        typer.Option("--frozen", help="As --check, for CI: the lock itself must be as it would be written now, too."),
+    ] = False,
+    file: Annotated[Path, typer.Option("--lock", help="The lock file.", metavar="FILE")] = Path("onnxscale.lock"),
+    sign: Annotated[
+        Path | None,
+        typer.Option("--sign", help="Sign the lock with this private key (PEM, elliptic curve).", metavar="KEY"),
+    ] = None,
+    verify_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--verify-key", help="With --check: the lock's signature must hold for this public key.", metavar="KEY"
+        ),
+    ] = None,
+    force: o.Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Write onnxscale.lock: the hash and the normalization of every model; or check it. Exit 1 where something moved.
+
+    Examples:
+
+      onnxscale lock models stats.json
+
+      onnxscale lock --frozen --verify-key release.pub
+    """
+    from onnxscale import locking, moved, signing
+    from onnxscale.reporting import locked
+    from onnxscale.reporting.clean import clean
+
+    given = paths or []
+    if check or frozen:
+        if sign is not None:
+            raise LockError("--sign signs what is written; --check writes nothing")
+        with progress.shown("hashing", "MB", scale=1 << 20) as tell:
+            found = moved.check_lock(given, file, frozen=frozen, key=verify_key, tell=tell)
+        print(json.dumps(locked.plain(found)) if as_json else locked.text(found, str(file)))
+        if not found.holds:
+            raise typer.Exit(VerificationError.code)
+        return
+    if verify_key is not None:
+        raise LockError("--verify-key belongs to --check")
+    with progress.shown("hashing", "MB", scale=1 << 20) as tell:
+        made = locking.lock(given, file, force=force, tell=tell)
+    signature = None if sign is None else signing.sign(file, sign)
+    print(json.dumps(locked.made(made, file, signature)) if as_json else locked.written(made, str(file), signature))
+    if signature is None and signing.beside(file).exists():
+        print(f"warning: {clean(signing.beside(file))} signs an earlier lock; sign again with --sign", file=sys.stderr)
