@@ -31,11 +31,8 @@ app.command()(looking.inspect)
 app.command()(baking.unbake)
 app.command()(converting.convert)
 app.command()(governing.diff)
-<<<<<<< HEAD
 app.command()(auditing.audit)
-=======
 app.command()(governing.lock)
->>>>>>> main
 app.command()(looking.schema)
 
 
