@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-all lint types docs bench models clean
+.PHONY: demo test test-all lint types docs audit bench models clean
 
 $(VENV)/.test: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,11 +43,15 @@ types: $(VENV)/.lint
 docs: $(VENV)/.lint  ## the README's tables are those of the code
 	$(RUN) -m docs.tables --check
 
+audit: $(VENV)/.test  ## this repository by its own audit
+	$(VENV)/bin/onnxscale audit . --exclude build
+
 bench: $(VENV)/.all
 	$(RUN) -m benchmarks inference
 	$(RUN) -m benchmarks folding
 	$(RUN) -m benchmarks decisions
 	$(RUN) -m benchmarks forests
+	$(RUN) -m benchmarks audit
 
 models: $(VENV)/.test  ## train and export the models again
 	$(RUN) -m pip install -q -r models/requirements.txt

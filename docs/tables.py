@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
 from onnxscale import scalers, sources
+from onnxscale.auditing.facts import KINDS as KINDS_READ
+from onnxscale.auditing.rules import RULES
 from onnxscale.folding import AFFINE, MONOTONE
 from onnxscale.sources.configs import CONFIGS
 from onnxscale.sources.dialects import DIALECTS
@@ -76,23 +79,38 @@ TABLES = {
 }
 
 
-def filled(text: str) -> str:
-    """The README with its tables made anew."""
-    for name, make in TABLES.items():
+def rules() -> str:
+    rows = [(f"`{r.name}`", r.severity, r.what, r.fix) for r in RULES]
+    return _table(("rule", "severity", "what it finds", "the way out"), rows)
+
+
+def kinds_read() -> str:
+    rows = [(k.what, ", ".join(f"`{e}`" for e in k.ends)) for k in KINDS_READ]
+    return _table(("read", "files"), rows)
+
+
+AUDITING = README.parent / "docs" / "auditing.md"
+PAGES = {README: TABLES, AUDITING: {"rules": rules, "files": kinds_read}}
+
+
+def filled(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
+    """A page, the README by default, with its tables made anew."""
+    for name, make in tables.items():
         start, end = f"<!-- {name}: made by python -m docs.tables -->\n", f"\n<!-- {name} end -->"
         if start not in text or end not in text:
-            raise SystemExit(f"README.md has no place for the table {name!r}")
+            raise SystemExit(f"there is no place for the table {name!r}")
         before, rest = text.split(start)
         text = before + start + make() + end + rest.split(end)[1]
     return text
 
 
 def main() -> None:
-    text = README.read_text(encoding="utf-8")
-    new = filled(text)
-    if "--check" in sys.argv and new != text:
-        raise SystemExit("README.md's tables are not those of the code: run python -m docs.tables")
-    README.write_text(new, encoding="utf-8")
+    for page, tables in PAGES.items():
+        text = page.read_text(encoding="utf-8")
+        new = filled(text, tables)
+        if "--check" in sys.argv and new != text:
+            raise SystemExit(f"{page.name}'s tables are not those of the code: run python -m docs.tables")
+        page.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

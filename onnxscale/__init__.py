@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from onnxscale.auditing import Audit, Finding, audit
     from onnxscale.comparing import Comparison
     from onnxscale.diffing import Diff, diff
     from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
@@ -35,6 +36,8 @@ _HOME = {
     # the main job
     **dict.fromkeys(("bake", "verify", "unbake", "Baked"), "pipeline"),
     **dict.fromkeys(("inspect", "selftest", "Inspection", "Selftest"), "looking"),
+    # governance
+    **dict.fromkeys(("audit", "Audit", "Finding"), "auditing"),
     # what it gives
     **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
@@ -57,10 +60,12 @@ _HOME = {
 }
 
 __all__ = [
+    "Audit",
     "Baked",
     "Checked",
     "Comparison",
     "Diff",
+    "Finding",
     "Fitted",
     "Inspection",
     "Lock",
@@ -79,6 +84,7 @@ __all__ = [
     "Step",
     "Transform",
     "VerificationError",
+    "audit",
     "bake",
     "check_lock",
     "convert",

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from onnxscale.cli import baking, converting, governing, looking, verifying
+from onnxscale.cli import auditing, baking, converting, governing, looking, verifying
 from onnxscale.errors import OnnxscaleError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(looking.inspect)
 app.command()(baking.unbake)
 app.command()(converting.convert)
 app.command()(governing.diff)
+app.command()(auditing.audit)
 app.command()(governing.lock)
 app.command()(looking.schema)
 

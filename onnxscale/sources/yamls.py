@@ -25,27 +25,33 @@ def read(data: bytes) -> object:
         import yaml
     except ImportError:
         raise StatisticsError("reading YAML needs PyYAML: pip install 'onnxscale[yaml]'") from None
+    events: list[Any] = []
+    depth = 0
     try:
-        events: list[Any] = list(yaml.parse(data.decode("utf-8"), Loader=yaml.SafeLoader))
+        for event in yaml.parse(data.decode("utf-8"), Loader=yaml.SafeLoader):
+            _plain(event)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > jsons.DEPTH:  # told at once: what nests deeper takes PyYAML ever longer
+                raise StatisticsError(f"nested more than {jsons.DEPTH} levels deep")
+            events.append(event)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise StatisticsError(f"broken YAML: {' '.join(str(error).split())[:300]}") from None
-    depth = 0
-    for event in events:
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise StatisticsError(
-                f"line {event.start_mark.line + 1}: YAML anchors and aliases are not read; write the values out"
-            )
-        if getattr(event, "tag", None) and not getattr(event, "implicit", True):
-            raise StatisticsError(
-                f"line {event.start_mark.line + 1}: the YAML tag {event.tag!r} is not read; write plain values"
-            )
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > jsons.DEPTH:
-            raise StatisticsError(f"nested more than {jsons.DEPTH} levels deep")
     documents = sum(isinstance(e, yaml.DocumentStartEvent) for e in events)
     if documents != 1:
         raise StatisticsError(f"{documents} YAML documents; expected one")
     return _value(iter(events[2:]), yaml)
+
+
+def _plain(event: Any) -> None:
+    """Refuse what is no plain value."""
+    if getattr(event, "anchor", None):
+        raise StatisticsError(
+            f"line {event.start_mark.line + 1}: YAML anchors and aliases are not read; write the values out"
+        )
+    if getattr(event, "tag", None) and not getattr(event, "implicit", True):
+        raise StatisticsError(
+            f"line {event.start_mark.line + 1}: the YAML tag {event.tag!r} is not read; write plain values"
+        )
 
 
 def _value(events: Any, yaml: Any) -> Any:

@@ -1,0 +1,219 @@
+"""What a call does: makes something that scales, applies it, fits it, loads it, runs a model. Rows are tried in order."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import replace
+
+from onnxscale.auditing.facts import calls, words
+from onnxscale.auditing.facts.answers import NOT_MINE, Answer, Call, Pass
+from onnxscale.auditing.facts.base import Fit, Operand, Pixels, Ref, Run, Split, Unsafe
+from onnxscale.auditing.facts.making import makes, rescaled, settings
+from onnxscale.auditing.facts.scope import Book, Scope, dotted, named
+from onnxscale.auditing.facts.values import Data, Held, Known, Made, Own, Steps, Value, arithmetic
+
+_FITS = {"fit", "fit_transform", "partial_fit", "adapt"}
+
+
+def call(book: Book, node: ast.Call, scope: Scope, c: Call) -> Value:
+    """The value of a call; what it says of normalization is noted on the way."""
+    for row in _ROWS:
+        found = row(book, node, scope, c)
+        if not isinstance(found, Pass):
+            return found
+    return _unknown(c)
+
+
+def _fits(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    if c.last not in _FITS or not isinstance(node.func, ast.Attribute):
+        return NOT_MINE
+    base = dotted(node.func.value)
+    made = c.base if isinstance(c.base, Made) else None
+    mine = (made is not None and (made.of in words.SCALERS or made.of == "Pipeline")) or words.is_scaler(base)
+    if not mine and not (c.last == "adapt" and words.words(base)[:1] and "norm" in base.lower()):
+        return NOT_MINE
+    pipeline = made is not None and made.of == "Pipeline"
+    on = tuple(n for a in [*node.args, *(k.value for k in node.keywords)] for n in named(a))
+    of = made.of if made else base
+    if on:
+        kept = tuple(n for n in (base, scope.target) if n)
+        book.fits.append(Fit(book.where(node), book.text(node), of, on, kept, scope.function, scope.role or book.role))
+    if c.last != "fit_transform":
+        return made if made is not None else Made("StandardScaler")
+    return c.data if pipeline else _through(book, node, scope, c, base or of)
+
+
+def _through(book: Book, node: ast.Call, scope: Scope, c: Call, by: str) -> Data:
+    data = c.data or Data("")
+    steps: Steps = (*data.steps, ("Sub", Ref("mean", f"{by}.mean_")), ("Div", Ref("std", f"{by}.scale_")))
+    return book.noted(node, Data(data.root, steps), scope, by="scaler", old=data.serial)
+
+
+def _transforms(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    """scaler.transform(x), normalize(x, mean, std), preprocess_input(x), transform(x) of a composed object."""
+    base = dotted(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+    if c.last == "transform" and c.given:
+        if (
+            (isinstance(c.base, Made) and c.base.of in (*words.SCALERS, "Pipeline"))
+            or words.is_scaler(base)
+            or "preproc" in base.lower()
+        ):
+            return _through(book, node, scope, c, base or "scaler")
+        return NOT_MINE
+    if c.last == "inverse_transform":
+        return Data("")
+    if c.last == "normalize" and not c.name.startswith(("cv2", "self")):
+        mean, std = c.given.get("mean", c.given.get("1")), c.given.get("std", c.given.get("2"))
+        if c.name in book.functions or not isinstance(mean, Known | Ref) or not isinstance(std, Known | Ref):
+            return NOT_MINE if c.name in book.functions else c.data
+        data = c.data or Data("")
+        steps = (*data.steps, ("Sub", calls.operand(mean, "mean")), ("Div", calls.operand(std, "std")))
+        return book.noted(node, Data(data.root, steps), scope, old=data.serial)
+    if c.last == "preprocess_input":
+        data = c.data or Data("")
+        steps = (*data.steps, ("Sub", Ref("mean", c.name)), ("Div", Ref("std", c.name)))
+        return book.noted(node, Data(data.root, steps), scope, old=data.serial)
+    if c.last in ("to_tensor", "img_to_float", "img_as_float", "img_as_float32", "pil_to_tensor"):
+        data = c.data or Data("")
+        if c.last == "pil_to_tensor" or rescaled(data.steps):
+            return data
+        return book.noted(
+            node, Data(data.root, (*data.steps, *calls.rescale(255.0)), unit=255.0), scope, old=data.serial
+        )
+    held = c.base if c.last in {"__call__", "forward"} else scope.names.get(c.name)
+    if isinstance(held, Made) and held.steps and c.given:
+        data = c.data or Data("")
+        add = held.steps[1:] if rescaled(data.steps) and rescaled(held.steps[:1]) and not held.whole else held.steps
+        book.norms.pop(held.serial, None)
+        made = Data(data.root, (*data.steps, *add), unit=held.unit, written=held.written)
+        return book.noted(node, made, scope, old=data.serial, by="scaler" if held.of == "Processor" else "code")
+    return NOT_MINE
+
+
+def _loads(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    """Loads that execute what they read, train_test_split, runs of a model, pixels."""
+    home, _ = book.imported.get(c.name.split(".")[0], ("", ""))
+    full = ".".join([home, *c.name.split(".")[1:]]) if home else c.name
+    if home and "." not in c.name:
+        full = ".".join(p for p in book.imported[c.name] if p)
+    role = scope.role or book.role
+    if full in calls.LOADERS:
+        book.unsafe.append(Unsafe(book.where(node), book.text(node), True, role))
+        return None
+    flags = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
+    if full == "torch.load" and flags.get("weights_only") is not True:
+        book.unsafe.append(Unsafe(book.where(node), book.text(node), flags.get("weights_only") is False, role))
+        return None
+    if c.last == "load" and flags.get("allow_pickle") is True:
+        book.unsafe.append(Unsafe(book.where(node), book.text(node), True, role))
+        return None
+    if c.last in calls.SPLITS:
+        book.splits.append(Split(book.where(node), tuple(n for a in node.args for n in named(a)), scope.function))
+        return None
+    if c.last in ("imread", "imdecode") and c.name.startswith(("cv2.", "cv.")):
+        turned = any(
+            w in line for line in book.lines for w in ("2RGB", "::-1", "swapRB=True", "flip(", "[2, 1, 0]", ".convert(")
+        )
+        book.pixels.append(Pixels(book.where(node), turned))
+    if c.last in calls.PIXELS and c.name.startswith(
+        ("cv2.", "cv.", "Image.", "PIL.", "tf.", "imageio.", "skimage.", "io.", "torchvision.")
+    ):
+        return Data(scope.target or "image", unit=255.0)
+    return NOT_MINE
+
+
+def _runs(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    base = dotted(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+    session = isinstance(c.base, Made) and c.base.of == "Session"
+    known = session or bool({"sess", "session", "ort", "model"} & set(words.words(base)))
+    if c.last != "setInput" and not (c.last == "run" and len(node.args) >= 2 and known):
+        return NOT_MINE
+    fed = c.given.get("0" if c.last == "setInput" else "1")
+    if isinstance(fed, Held):
+        fed = next((v for v in fed.items.values() if isinstance(v, Data)), None)
+    steps = fed.steps if isinstance(fed, Data) and fed.root else None
+    model = c.base.text if isinstance(c.base, Made) else ""
+    norm = book.norms.get(fed.serial) if isinstance(fed, Data) else None
+    role = scope.role or book.role
+    book.runs.append(
+        Run(book.where(node), book.text(node), steps, model, scope.function, role, None if norm is None else norm.where)
+    )
+    return Data("answer")
+
+
+def _arithmetic(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    """np.subtract(x, mean), x.sub(mean).div(std): arithmetic by name."""
+    op = calls.ARITHMETIC.get(c.last)
+    if op is None or not isinstance(node.func, ast.Attribute):
+        return NOT_MINE
+    method = isinstance(c.base, Data | Known | Ref)
+    left, right = (c.base, c.first) if method and "1" not in c.given else (c.first, c.given.get("1"))
+    made = arithmetic(op, left, right)
+    if isinstance(made, Data) and made.steps and made is not left:
+        return book.noted(node, made, scope)
+    return made
+
+
+def _own(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    """x.mean(), np.std(x): a statistic of the data itself, or of constants."""
+    del book, node, scope
+    role = calls.OWN.get(c.last)
+    if role is None:
+        return NOT_MINE
+    of = c.base if isinstance(c.base, Data) and c.base.root else c.first
+    if isinstance(of, Data) and of.root and not (c.base is None and c.name == c.last):
+        return Own(role, of.root)
+    return NOT_MINE
+
+
+def _local(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    """A function of the same file: what it does to its argument."""
+    name = c.name if c.name in book.functions else f"{scope.within}.{c.last}" if c.name.startswith("self.") else ""
+    if name not in book.functions:
+        return NOT_MINE
+    made = book.returned.get(name) if name in book.returned else book.summary(name)
+    parameters = [a.arg for a in book.functions[name].args.args if a.arg not in ("self", "cls")]
+    bound = {p: c.given.get(p, c.given.get(str(i))) for i, p in enumerate(parameters)}
+    if isinstance(made, Data) and made.root in bound:
+        given = bound[made.root]
+        data = given if isinstance(given, Data) else Data("")
+        steps = tuple((op, _bound(v, bound)) for op, v in made.steps)
+        if not data.steps and all(a is b for (_, a), (_, b) in zip(steps, made.steps, strict=True)):
+            return replace(made, root=data.root, unit=made.unit or data.unit)
+        book.norms.pop(made.serial, None)
+        joined = Data(
+            data.root,
+            (*data.steps, *steps),
+            own=made.own or data.own,
+            unit=data.unit or made.unit,
+            written=made.written,
+        )
+        return book.noted(node, joined, scope, old=data.serial) if joined.steps else joined
+    return made if made is not None else Data("")
+
+
+def _bound(value: Operand, bound: dict[str, Value]) -> Operand:
+    if isinstance(value, Ref) and value.text in bound and bound[value.text] is not None:
+        return calls.operand(bound[value.text], value.role)
+    return value
+
+
+def _same(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    """Another type, layout or size of the same values."""
+    del book, node, scope
+    if c.last not in calls.CONSTANT:
+        return NOT_MINE
+    of = c.base if isinstance(c.base, Data | Known | Ref) else c.first
+    if isinstance(c.base, Data) and not c.base.root and isinstance(c.first, Data | Known):
+        of = c.first
+    return of if isinstance(of, Data | Known | Ref | Made | Own) else _unknown(c)
+
+
+def _unknown(c: Call) -> Value:
+    """Of a call of which nothing is known: the values may be anything."""
+    return Data(c.name if c.last != "__call__" else "")
+
+
+Row = Callable[[Book, ast.Call, Scope, Call], Answer]
+_ROWS: tuple[Row, ...] = (_loads, settings, makes, _fits, _runs, _local, _transforms, _arithmetic, _own, _same)

@@ -1,0 +1,118 @@
+"""Calls that make, apply or load a normalization, by the name of what is called: tables of names, and what they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxscale.auditing.facts.base import Ref
+from onnxscale.auditing.facts.values import Known, Made, Steps, Value
+from onnxscale.step import Array
+
+# calls that give the same values in another type, layout or size: the method on data, or the function on its first argument
+SAME = {
+    "astype", "float", "half", "double", "to", "type", "cuda", "cpu", "numpy", "detach", "clone", "copy", "contiguous", "transpose",
+    "permute", "reshape", "view", "flatten", "ravel", "squeeze", "unsqueeze", "expand_dims", "asarray", "array", "ascontiguousarray",
+    "tensor", "as_tensor", "from_numpy", "resize", "letterbox", "crop", "center_crop", "pad", "moveaxis", "rollaxis", "swapaxes",
+    "float32", "float64", "float16", "stack", "concatenate", "cast", "convert_to_tensor", "convert", "cvtColor", "atleast_2d",
+    "atleast_1d", "require", "clip", "to_numpy", "fillna", "thumbnail", "tile", "expand", "flip", "nan_to_num", "constant",
+    "Variable", "device_put", "values", "list", "interpolate", "asanyarray", "ToPILImage", "to_pil_image", "fromarray", "rot90",
+}  # fmt: skip
+# of constants too
+CONSTANT = SAME | {"tuple", "FloatTensor", "Tensor", "DoubleTensor", "broadcast_to"}
+PIXELS = {
+    "imread",
+    "imdecode",
+    "open",
+    "read",
+    "frombuffer",
+    "load_img",
+    "decode_jpeg",
+    "decode_image",
+    "decode_png",
+    "read_image",
+}
+OWN = {"mean": "mean", "average": "mean", "nanmean": "mean", "median": "mean", "std": "std", "nanstd": "std", "var": "std",
+       "min": "min", "amin": "min", "max": "max", "amax": "max", "ptp": "max", "reduce_mean": "mean", "reduce_std": "std"}  # fmt: skip
+ARITHMETIC = {
+    **dict.fromkeys(("divide", "true_divide", "div", "div_", "truediv"), "Div"), **dict.fromkeys(("subtract", "sub", "sub_"), "Sub"),
+    **dict.fromkeys(("multiply", "mul", "mul_"), "Mul"), **dict.fromkeys(("add", "add_"), "Add"),
+}  # fmt: skip
+LOADERS = {
+    "pickle.load", "pickle.loads", "cPickle.load", "cPickle.loads", "joblib.load", "dill.load", "dill.loads", "cloudpickle.load",
+    "cloudpickle.loads", "pd.read_pickle", "pandas.read_pickle", "pickle.Unpickler", "jsonpickle.decode",
+    "sklearn.externals.joblib.load", "_pickle.load", "_pickle.loads",
+}  # fmt: skip
+SESSIONS = {
+    "InferenceSession",
+    "readNetFromONNX",
+    "readNet",
+    "compile_model",
+    "read_model",
+    "ORTModel",
+    "load_onnx",
+    "OnnxRuntime",
+}
+WRITERS = {
+    "dump", "save", "export", "to_csv", "to_json", "savez", "savez_compressed", "write", "write_text", "write_bytes", "to_parquet",
+    "save_model", "savetxt", "convert_sklearn", "to_onnx", "save_pretrained", "to_pickle", "export_onnx", "bake",
+}  # fmt: skip
+PROCESSORS = ("ImageProcessor", "ImageProcessorFast", "FeatureExtractor", "Processor", "ImageProcessorPil")
+SPLITS = {"train_test_split", "random_split"}
+TEN = Known(np.array([0.485, 0.456, 0.406])), Known(np.array([0.229, 0.224, 0.225]))
+
+
+def operand(value: Value, role: str) -> Array | Ref:
+    """A mean or a std given to a call: its numbers, or what it is called."""
+    if isinstance(value, Known):
+        values = value.values.reshape([d for d in value.values.shape if d != 1] or ())
+        return values if values.ndim <= 1 else values.ravel()
+    return value if isinstance(value, Ref) else Ref(role, role)
+
+
+def rescale(by: float) -> Steps:
+    return (("Div", np.asarray(by)),)
+
+
+def normalize(given: dict[str, Value], text: str, after: bool) -> Made | None:
+    """torchvision's and albumentations' Normalize(mean, std): mean and std in 0 to 1. after: pixels were divided by 255 first,
+    which albumentations does itself (max_pixel_value)."""
+    pixels = given.get("max_pixel_value")
+    own = text.partition("(")[0].partition(".")[0] in ("A", "albumentations", "alb") or pixels is not None
+    mean, std = given.get("mean", given.get("0")), given.get("std", given.get("1"))
+    if own and mean is None:
+        mean, std = TEN
+    if mean is None and std is None:
+        return None
+    m, s = operand(mean, "mean"), operand(std, "std")
+    steps: Steps = (("Sub", m), ("Div", s))
+    most = float(pixels.values.ravel()[0]) if isinstance(pixels, Known) and pixels.values.size else 255.0
+    before = rescale(most) if (own and most != 1) or (after and not own) else ()
+    written = tuple(None if isinstance(v, Ref) else v for v in (m, s))
+    return Made(
+        "Normalize", (*before, *steps), text, unit=255.0 if before else 0.0, whole=own, written=(written[0], written[1])
+    )
+
+
+def blob(given: dict[str, Value]) -> Steps | None:
+    """cv2.dnn.blobFromImage(image, scalefactor, size, mean): (x - mean) * scalefactor."""
+    factor, mean = given.get("scalefactor", given.get("1")), given.get("mean", given.get("3"))
+    steps: Steps = ()
+    if isinstance(mean, Known) and mean.values.any():
+        steps = (("Sub", mean.values.ravel()),)
+    if isinstance(factor, Known) and factor.values.size == 1 and float(factor.values.ravel()[0]) not in (0.0, 1.0):
+        steps = (*steps, ("Mul", factor.values.reshape(())))
+    return steps or None
+
+
+def values(given: dict[str, Value]) -> Steps | None:
+    """mean_values and std_values of RKNN, mean_values and scale_values of OpenVINO: (x - mean) / std."""
+    steps: Steps = ()
+    for op, role, keys in (("Sub", "mean", ("mean_values",)), ("Div", "std", ("std_values", "scale_values"))):
+        found = next((given[k] for k in keys if k in given), None)
+        if isinstance(found, Known):
+            numbers = found.values.ravel()
+            if (numbers != (0 if op == "Sub" else 1)).any():
+                steps = (*steps, (op, numbers))
+        elif found is not None:
+            steps = (*steps, (op, operand(found, role)))
+    return steps or None

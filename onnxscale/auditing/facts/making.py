@@ -1,0 +1,101 @@
+"""Calls that make what scales: transforms and their compositions, scalers, processors, sessions, settings of converters."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import replace
+
+from onnxscale.auditing.facts import calls, words
+from onnxscale.auditing.facts.answers import NOT_MINE, Answer, Call
+from onnxscale.auditing.facts.base import Ref
+from onnxscale.auditing.facts.scope import Book, Scope
+from onnxscale.auditing.facts.values import Data, Made, Steps, Text
+from onnxscale.step import Array
+
+_TO_TENSOR = {"ToTensor", "PILToTensor", "ConvertImageDtype", "ToDtype", "ToImageTensor"}
+
+
+def rescaled(steps: Steps) -> bool:
+    return any(
+        op in ("Div", "Mul") and not isinstance(v, Ref) and v.size == 1 and _is_255(op, float(v.ravel()[0]))
+        for op, v in steps
+    )
+
+
+def _is_255(op: str, by: float) -> bool:
+    return abs(by - 255) < 1 if op == "Div" else abs(by * 255 - 1) < 0.01
+
+
+def composed(items: Iterable[Made], of: str = "Compose") -> Made:
+    """Objects in order, as one."""
+    steps: Steps = ()
+    unit, text, serial = 0.0, "", 0
+    inner = ""
+    written: tuple[Array | None, Array | None] = (None, None)
+    for item in items:
+        add = item.steps
+        joins = item.of in (*_TO_TENSOR, "Normalize", "Compose", "list") and not item.whole
+        if joins and rescaled(steps) and rescaled(add[:1]):
+            add = add[1:]
+        steps = (*steps, *add)
+        unit, text, serial = item.unit or unit, item.text or text, item.serial or serial
+        inner = item.of if item.of in words.SCALERS or item.of == "Pipeline" else inner
+        written = item.written if any(w is not None for w in item.written) else written
+    made = Made("Pipeline" if inner else of, steps, text, serial, unit)
+    return replace(made, written=written)
+
+
+def makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    """Normalize, ToTensor, Compose, scalers, processors, sessions."""
+    if c.last == "Normalize":
+        made = calls.normalize(c.given, book.text(node) if "." not in c.name else c.name + "(", book.rescaled)
+        return NOT_MINE if made is None else book.declared(node, replace(made, text=book.text(node)), scope)
+    if c.last in _TO_TENSOR:
+        flagged = c.last in ("ToTensor", "ConvertImageDtype") or isinstance(c.given.get("scale", Data("")), type(None))
+        return Made(c.last, calls.rescale(255.0) if flagged else (), unit=255.0)
+    if c.last in (
+        "Compose",
+        "Sequential",
+        "OneOf",
+        "make_pipeline",
+        "Pipeline",
+        "ColumnTransformer",
+        "make_column_transformer",
+    ):
+        listed = [v for v in c.given.values() if isinstance(v, Made)]
+        made = composed(listed, c.last if c.last in ("Compose", "Sequential") else "Compose")
+        if any(v.of in words.SCALERS or v.of == "Pipeline" for v in listed):
+            made = replace(made, of="Pipeline")
+        elif made.steps:
+            for v in listed:
+                book.norms.pop(v.serial, None)
+            return book.declared(node, made, scope) if any(op == "Sub" for op, _ in made.steps) else made
+        return made
+    if c.last in words.SCALERS:
+        return Made(c.last)
+    if c.last == "Lambda" and isinstance(c.first, Made):
+        return c.first
+    if c.last in calls.SESSIONS:
+        path = next((v.value for v in c.given.values() if isinstance(v, Text)), "")
+        return Made("Session", text=path)
+    if c.last == "from_pretrained" and c.name.split(".")[-2:-1] and c.name.split(".")[-2].endswith(calls.PROCESSORS):
+        steps: Steps = (("Sub", Ref("mean", "image_mean")), ("Div", Ref("std", "image_std")))
+        return Made("Processor", steps, book.text(node))
+    return NOT_MINE
+
+
+def settings(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
+    """Settings of a runtime's converter, and OpenCV's blobs."""
+    if "mean_values" in c.given or "std_values" in c.given or ("scale_values" in c.given):
+        steps = calls.values(c.given)
+        if steps:
+            book.noted(node, Data("the input", steps, unit=255.0), scope, by="config")
+        return Made("Session")
+    if c.last in ("blobFromImage", "blobFromImages"):
+        steps = calls.blob(c.given)
+        data = c.data or Data("image")
+        if not steps:
+            return data
+        return book.noted(node, Data(data.root, (*data.steps, *steps), unit=255.0), scope, old=data.serial)
+    return NOT_MINE

@@ -1,0 +1,248 @@
+"""What an expression in Python source stands for, as far as normalization goes: constants, data on its way through
+arithmetic, objects. Nothing is executed: this is arithmetic over what is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from onnxscale.auditing.facts import words
+from onnxscale.auditing.facts.base import Operand, Ref
+from onnxscale.step import Array
+
+Steps = tuple[tuple[str, Operand], ...]
+MOST = 1 << 16
+RANGES = (255.0, 256.0, 127.5, 128.0, 65535.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A constant. name: of the variable that it comes from, or ""."""
+
+    values: Array
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string; of a path, the end of it that is known."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Own:
+    """A statistic of data computed on the spot. of: the root of the data."""
+
+    role: str
+    of: str
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What is not constant. root: what it began as. steps: the normalization so far; own: by its own mean and std; unit: the
+    largest value of the root where it is known; serial: of the record of this normalization, 0 where there is none."""
+
+    root: str
+    steps: Steps = ()
+    own: bool = False
+    unit: float = 0.0
+    serial: int = 0
+    written: tuple[Array | None, Array | None] = (None, None)
+    foreign: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """An object. of: its class, by the last part of the name. steps: what it does to data; of objects inside, theirs."""
+
+    of: str
+    steps: Steps = ()
+    text: str = ""
+    serial: int = 0
+    unit: float = 0.0
+    whole: bool = False
+    written: tuple[Array | None, Array | None] = (None, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A dictionary or a class with attributes."""
+
+    items: Mapping[str, object] = field(default_factory=dict)
+
+
+Value = Known | Text | Own | Data | Made | Held | Ref | None
+
+
+def number(value: object) -> Array | None:
+    """The numbers of a constant, or None."""
+    return value.values if isinstance(value, Known) else None
+
+
+def folded(op: str, a: Array, b: Array) -> Array | None:
+    """Arithmetic of two constants."""
+    try:
+        with np.errstate(all="ignore"):
+            made = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[op](a, b)
+    except ValueError:
+        return None
+    return made if made.size <= MOST and np.isfinite(made).all() else None
+
+
+def listed(items: list[Value]) -> Known | None:
+    """A list of constants as one; a tensor's shape stays as it is written."""
+    found = [number(i) for i in items]
+    if not found or any(f is None for f in found):
+        return None
+    arrays = [f for f in found if f is not None]
+    if len({a.shape for a in arrays}) != 1 or sum(a.size for a in arrays) > MOST:
+        return None
+    return Known(np.stack(arrays))
+
+
+def _flat(values: Array) -> Array:
+    """A constant per feature: shapes such as (1, 3, 1, 1) say only where the features lie."""
+    squeezed = values.reshape([d for d in values.shape if d != 1] or ())
+    return squeezed if squeezed.ndim <= 1 else values
+
+
+def arithmetic(op: str, left: Value, right: Value) -> Value:
+    """`left op right`, where one may be data that is normalized by the other."""
+    a, b = number(left), number(right)
+    if a is not None and b is not None:
+        made = folded(op, a, b)
+        return None if made is None else Known(made, _joined(left, right))
+    if isinstance(left, Own) or isinstance(right, Own):
+        return _own(op, left, right)
+    if isinstance(left, Data):
+        return _step(op, left, right)
+    if isinstance(right, Data):
+        return _step(op, right, left) if op in ("Mul", "Add") else Data(right.root)
+    if isinstance(left, Ref) or isinstance(right, Ref):
+        return _refs(op, left, right)
+    return None
+
+
+def _joined(left: Value, right: Value) -> str:
+    return next((v.name for v in (left, right) if isinstance(v, Known) and v.name), "")
+
+
+def _refs(op: str, left: Value, right: Value) -> Value:
+    """Unknown constants with each other: max - min is a range, std + 1e-8 a std."""
+    both = [v.role for v in (left, right) if isinstance(v, Ref)]
+    if op == "Sub" and both == ["max", "min"]:
+        return Ref("max", "max - min")
+    kept = next(v for v in (left, right) if isinstance(v, Ref))
+    return kept if op in ("Add", "Mul", "Div") and _small(op, left, right) else Ref(kept.role, kept.text)
+
+
+def _small(op: str, left: Value, right: Value) -> bool:
+    """Whether the other operand only keeps a division from failing."""
+    other = number(right) if isinstance(left, Ref) else number(left)
+    return op == "Add" and other is not None and other.ndim == 0 and 0 < float(other) <= 1e-3
+
+
+def _own(op: str, left: Value, right: Value) -> Value:
+    if isinstance(left, Own) and (not isinstance(right, Data) or isinstance(right, Own)):
+        return left
+    if isinstance(right, Own) and isinstance(left, Data):
+        if op not in ("Sub", "Div"):
+            return Data(left.root)
+        mine = right.of == left.root
+        operand = Ref("mean" if op == "Sub" else "std", f"{right.of}.{right.role}()")
+        return replace(left, steps=(*left.steps, (op, operand)), own=left.own or mine)
+    return right if isinstance(right, Own) else None
+
+
+def _step(op: str, data: Data, by: Value) -> Value:
+    if isinstance(by, Known) and by.values.ndim <= 4:
+        values = _flat(by.values)
+        if _neutral(op, values):
+            return data
+        if values.ndim <= 1 and _plausible(op, by.name, values, bool(data.steps)) and not words.is_drawn(data.root):
+            return replace(data, steps=(*data.steps, (op, values)), written=_written(op, data, values))
+        return Data(data.root)
+    if isinstance(by, Ref):
+        wanted = {"Sub": ("mean", "min"), "Div": ("std", "max", "var"), "Mul": (), "Add": ()}[op]
+        return replace(data, steps=(*data.steps, (op, by))) if by.role in wanted else Data(data.root)
+    return Data(data.root)
+
+
+def _neutral(op: str, values: Array) -> bool:
+    return bool((values == (0.0 if op in ("Sub", "Add") else 1.0)).all())
+
+
+def _written(op: str, data: Data, values: Array) -> tuple[Array | None, Array | None]:
+    mean, std = data.written
+    if op == "Sub" and values.size > 1:
+        return values, std
+    return (mean, values) if op == "Div" and values.size > 1 else (mean, std)
+
+
+def is_range(value: float) -> bool:
+    """Whether a number is the range of pixels, or one over it."""
+    return any(math.isclose(value, r, rel_tol=1e-6) or math.isclose(value, 1 / r, rel_tol=1e-4) for r in RANGES)
+
+
+def _plausible(op: str, name: str, values: Array, begun: bool) -> bool:
+    """Whether a constant that data meets is one of a normalization."""
+    role = words.part(name) if name else ""
+    if values.size > 1:
+        undoes = (op == "Mul" and role == "std" and "std" in words.words(name)) or (op == "Add" and role == "mean")
+        return not undoes and values.size <= MOST
+    value = abs(float(values.ravel()[0]))
+    if op in ("Div", "Mul"):
+        return (
+            (value > 0 and is_range(value))
+            or (op == "Div" and role in ("std", "max", "var"))
+            or (begun and op == "Mul" and value == 2)
+        )
+    if op == "Sub":
+        return role in ("mean", "min") or value in (127.5, 128.0, 127.0) or (begun and value in (0.5, 1.0))
+    return False
+
+
+def alike(a: Steps, b: Steps) -> bool:
+    """Whether two chains are the same operators with the same operands."""
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(
+        o == p and (v == w if isinstance(v, Ref) or isinstance(w, Ref) else np.array_equal(v, w))
+        for (o, v), (p, w) in pairs
+    )
+
+
+def scales(steps: Steps) -> bool:
+    """Whether a chain is a normalization: a change of the range of pixels, a centre and a unit, or a mean for each channel."""
+    factors = [v for op, v in steps if op in ("Div", "Mul")]
+    centres = [v for op, v in steps if op in ("Sub", "Add")]
+    ranges = any(not isinstance(v, Ref) and v.size == 1 and is_range(abs(float(v.ravel()[0]))) for v in factors)
+    return (
+        ranges or bool(factors and centres) or any(not isinstance(v, Ref) and v.size >= 3 for v in (*centres, *factors))
+    )
+
+
+def affine(steps: Steps) -> tuple[Array, Array] | None:
+    """(scale, shift) of y = scale x + shift; None where an operand is not known, or does not fit the others."""
+    scale: Array = np.ones(())
+    shift: Array = np.zeros(())
+    for op, operand in steps:
+        if isinstance(operand, Ref):
+            return None
+        try:
+            with np.errstate(all="ignore"):
+                if op in ("Mul", "Div"):
+                    factor = operand if op == "Mul" else 1 / operand
+                    scale, shift = scale * factor, shift * factor
+                else:
+                    shift = shift + (operand if op == "Add" else -operand)
+        except ValueError:
+            return None
+    try:
+        scale, shift = np.broadcast_arrays(scale, shift)
+    except ValueError:
+        return None
+    return (scale, shift) if np.isfinite(scale).all() and np.isfinite(shift).all() else None

@@ -1,0 +1,184 @@
+"""Who feeds whom: which code loads which model and which statistics, what code imports what, what is near what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from onnxscale.auditing.comparing import known
+from onnxscale.auditing.facts import words
+from onnxscale.auditing.facts.base import Facts, Model, Norm, Operand, Ref, Table
+from onnxscale.step import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Repository:
+    """All facts, with what is asked of them by name. code: files of code; modules, names: their paths, and those of models and
+    statistics, by the last part of the path."""
+
+    files: Mapping[str, Facts]
+    code: tuple[Facts, ...]
+    models: Mapping[str, Model]
+    tables: Mapping[str, tuple[Table, ...]]
+    modules: Mapping[str, tuple[str, ...]]
+    names: Mapping[str, tuple[str, ...]]
+    folders: Mapping[str, tuple[str, ...]]
+
+
+def repository(facts: Iterable[Facts]) -> Repository:
+    """The graph over what all files said."""
+    files = {f.path: f for f in sorted(facts, key=lambda f: f.path)}
+    code = tuple(f for f in files.values() if f.kind in ("python", "notebook"))
+    models = {p: f.models[0] for p, f in files.items() if f.models}
+    tables = {p: f.tables for p, f in files.items() if f.tables}
+    modules: dict[str, list[str]] = {}
+    for f in code:
+        stem = f.path.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
+        modules.setdefault(stem, []).append(f.path)
+    names: dict[str, list[str]] = {}
+    folders: dict[str, list[str]] = {}
+    for path in (*models, *tables):
+        names.setdefault(path.rpartition("/")[2], []).append(path)
+    for path in models:
+        folders.setdefault(folder(path), []).append(path)
+    return Repository(
+        files, code, models, tables, *({k: tuple(v) for k, v in d.items()} for d in (modules, names, folders))
+    )
+
+
+def folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def nearness(a: str, b: str) -> int:
+    """How many folders two paths share from the top."""
+    one, two = folder(a).split("/"), folder(b).split("/")
+    return next((i for i, (x, y) in enumerate(zip(one, two, strict=False)) if x != y), min(len(one), len(two)))
+
+
+def related(a: str, b: str) -> bool:
+    """Whether two files may be of one project: one lies in a folder above the other, or where their folders part, one of the
+    two is named for what it holds (training, serving, models, src, ...). Folders with names of their own are projects."""
+    one, two = folder(a).split("/"), folder(b).split("/")
+    rest = next(((x, y) for x, y in zip(one, two, strict=False) if x != y), None)
+    if rest is None or not folder(a) or not folder(b):
+        return True
+    return any(w in words.ROLES or w in words.GENERIC for part in rest for w in words.words(part))
+
+
+def nearest(path: str, others: Iterable[tuple[str, Norm]]) -> list[Norm]:
+    """Of what lies at several places of a project, that which shares the most folders with `path`."""
+    listed = [(p, n) for p, n in others if related(path, p)]
+    most = max((nearness(path, p) for p, _ in listed), default=0)
+    return [n for p, n in listed if nearness(path, p) == most]
+
+
+def located(repo: Repository, by: str, name: str) -> str:
+    """The file that a name in the file `by` means; "" where none does, or several would."""
+    parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".", "..")]
+    if not parts:
+        return ""
+    found = repo.names.get(parts[-1], ())
+    for count in range(len(parts), 0, -1):
+        ending = "/".join(parts[-count:])
+        fitting = [p for p in found if p == ending or p.endswith("/" + ending)]
+        if fitting:
+            best = max(nearness(by, p) for p in fitting)
+            close = [p for p in fitting if nearness(by, p) == best]
+            beside = [p for p in close if folder(p) == folder(by)]
+            return close[0] if len(close) == 1 else beside[0] if len(beside) == 1 else ""
+    return ""
+
+
+def modules_of(repo: Repository, code: Facts) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Files of the repository that a file imports, and the names it takes from them, () for the module itself."""
+    for module, taken in code.imports:
+        stem = module.strip(".").rpartition(".")[2]
+        wanted = [(stem, tuple(t for t in taken if t))] if stem else []
+        wanted += [(t, ()) for t in taken if t]  # from package import module
+        for name, names in wanted:
+            fitting = [p for p in repo.modules.get(name, ()) if p != code.path]
+            if fitting:
+                yield max(fitting, key=lambda p: nearness(code.path, p)), names
+
+
+def reads(repo: Repository, code: Facts) -> Iterator[str]:
+    """Paths of models and statistics that a file, or what it imports, names without writing them."""
+    reached = [code, *(repo.files[p] for p, _ in modules_of(repo, code))]
+    written = {m.name for f in reached for m in f.mentions if m.how == "writes"}
+    for f in reached:
+        for m in f.mentions:
+            if m.how == "loads":
+                for config in ("preprocessor_config.json", "processor_config.json"):
+                    found = (
+                        located(repo, f.path, f"{m.name}/{config}") if "." not in m.name[:2] or "/" in m.name else ""
+                    )
+                    if found and folder(found).endswith(m.name.strip("./")):
+                        yield found
+            elif m.how != "writes" and m.name not in written:
+                found = located(repo, f.path, m.name)
+                if found:
+                    yield found
+
+
+def models_named(repo: Repository, code: Facts) -> list[Model]:
+    """The models that a file names itself."""
+    return list({p: repo.models[p] for p in reads(repo, code) if p in repo.models}.values())
+
+
+def models_of(repo: Repository, code: Facts) -> list[Model]:
+    """The models that a file runs: those it names; else those beside or below it; else the only one there is."""
+    named = models_named(repo, code)
+    if named or code.role != "serve":
+        return named
+    home = folder(code.path)
+    beside = [m for f, paths in repo.folders.items() if f == home or (home and f.startswith(home + "/")) for m in paths]
+    if not beside and len(repo.models) == 1:
+        beside = list(repo.models)
+    return [repo.models[p] for p in beside]
+
+
+def tables_of(repo: Repository, code: Facts) -> list[Table]:
+    """The statistics that a file names."""
+    return [t for p in dict.fromkeys(reads(repo, code)) for t in repo.tables.get(p, ())]
+
+
+def norms_of(repo: Repository, code: Facts) -> list[Norm]:
+    """The normalizations of a file and of what it imports by name, with constants looked up where they are."""
+    found = [resolved(repo, code, n) for n in code.norms]
+    for path, names in modules_of(repo, code):
+        other = repo.files[path]
+        for norm in other.norms:
+            if not names or "*" in names or norm.function.split(".")[0] in names or not norm.function:
+                found.append(replace(resolved(repo, other, norm), role=norm.role or code.role))
+    return found
+
+
+def resolved(repo: Repository, code: Facts, norm: Norm) -> Norm:
+    """A normalization with its constants from the modules and statistics files that its file names, where they are there."""
+    if not any(isinstance(v, Ref) for _, v in norm.steps):
+        return norm
+    tables = [t for t in tables_of(repo, code) if not t.target and known(t.norm) is not None]
+    table = tables[0] if len(tables) == 1 else None
+    return replace(norm, steps=tuple((op, _resolved(repo, code, v, table)) for op, v in norm.steps))
+
+
+def _resolved(repo: Repository, code: Facts, operand: Operand, table: Table | None) -> Operand:
+    if not isinstance(operand, Ref):
+        return operand
+    if operand.module:
+        stem = operand.module.strip(".").rpartition(".")[2]
+        for path in repo.modules.get(stem, ()) or repo.modules.get(operand.text.split(".")[0], ()):
+            held = repo.files[path].constants
+            for name in (operand.name, operand.text, operand.text.rpartition(".")[2]):
+                if name in held:
+                    return _flat(held[name])
+        return operand
+    kept = known(table.norm) if table is not None and not operand.text.endswith("()") else None
+    if kept is None or operand.role not in ("mean", "std"):
+        return operand
+    return kept[0] if operand.role == "mean" else kept[1]
+
+
+def _flat(values: Array) -> Array:
+    return values.reshape([d for d in values.shape if d != 1] or ())

@@ -1,0 +1,115 @@
+"""Copies that went apart: a model that carries other statistics than the file it was baked from, two files of one name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from onnxscale import spaces
+from onnxscale.auditing import graph
+from onnxscale.auditing.facts import words
+from onnxscale.auditing.facts.base import Model, Table
+from onnxscale.auditing.finding import Finding
+from onnxscale.auditing.graph import Repository
+from onnxscale.auditing.rules.base import Rule
+from onnxscale.errors import StatisticsError
+
+RULE = Rule(
+    "stale-copy", "error", "two copies of the same statistics differ: one of them is old",
+    "keep one file and refer to it; bake the model again where it carries the old one",
+)  # fmt: skip
+
+
+def check(repo: Repository) -> Iterator[Finding]:
+    for path, model in repo.models.items():
+        yield from _baked(repo, path, model)
+    named: dict[str, list[Table]] = {}
+    for tables in repo.tables.values():
+        if len(tables) == 1:
+            named.setdefault(_name(tables[0]), []).append(tables[0])
+    for listed in named.values():
+        yield from _copies(repo, listed)
+
+
+def _name(table: Table) -> str:
+    """The name that copies share: without the suffix, and without words for a copy."""
+    stem = PurePosixPath(table.where.path).stem
+    return "_".join(
+        w
+        for w in words.words(stem)
+        if w not in ("copy", "old", "new", "bak", "final", "v", "latest") and not w.isdigit()
+    )
+
+
+def _baked(repo: Repository, path: str, model: Model) -> Iterator[Finding]:
+    for space in model.spaces.values():
+        source = space.source
+        name = source.path.rpartition("/")[2]
+        if model.how != "baked" or not name or not source.sha256:
+            continue
+        found = graph.located(repo, path, name)
+        for table in repo.tables.get(found, ()) if found else ():
+            if table.digest == source.sha256 or table.target:
+                continue
+            difference = _differ(space, table.space)
+            if difference:
+                yield RULE.at(
+                    table.where, f"{path} carries other statistics than this file, which it was baked from",
+                    f"{table.norm.text}  ~  {difference}", model.where,
+                )  # fmt: skip
+
+
+def _copies(repo: Repository, listed: list[Table]) -> Iterator[Finding]:
+    for i, table in enumerate(listed):
+        for other in listed[:i]:
+            if table.target != other.target or table.kind in ("npy",) or not _same_subject(repo, table, other):
+                continue
+            if table.space.transform is None or other.space.transform is None:
+                continue
+            if table.space.transform.shape != other.space.transform.shape or not table.space.transform.shape:
+                continue
+            difference = _differ(other.space, table.space)
+            if difference:
+                yield RULE.at(
+                    table.where, f"differs from {other.where.path}, which has the same name and shape",
+                    f"{table.norm.text}  ~  {difference}", other.where,
+                )  # fmt: skip
+                break
+
+
+def _same_subject(repo: Repository, one: Table, two: Table) -> bool:
+    """Whether two files are for one model: not where each lies beside a model of its own, or names its own features."""
+    if one.norm.names and two.norm.names and one.norm.names != two.norm.names:
+        return False
+    homes = [graph.folder(t.where.path) for t in (one, two)]
+    if homes[0] == homes[1]:
+        return (
+            one.where.path.rpartition(".")[0] == two.where.path.rpartition(".")[0]
+            or _generation(one)
+            or _generation(two)
+        )
+    mine, yours = (repo.folders.get(h, ()) for h in homes)
+    if mine and yours:
+        return bool({repo.models[m].digest for m in mine} & {repo.models[m].digest for m in yours} - {""})
+    return graph.related(one.where.path, two.where.path)
+
+
+def _generation(table: Table) -> bool:
+    said = set(words.words(PurePosixPath(table.where.path).stem))
+    return bool(said & {"copy"})
+
+
+def _differ(one: spaces.Space, two: spaces.Space) -> str:
+    try:
+        found = spaces.compare(one, two)
+    except StatisticsError:
+        return ""
+    if found is None or one.transform is None or two.transform is None:
+        return ""
+    first = found.first
+    at = (
+        f"; feature {first.name or first.feature}: {first.at:.6g} becomes {first.here:.6g} and {first.there:.6g}"
+        if first
+        else ""
+    )
+    return f"{found.reason}{at}"
