@@ -12,7 +12,7 @@ of Numerical Algorithms, 2002, section 3.3) over those steps, plus the differenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import numpy as np
@@ -98,7 +98,7 @@ def bound(
     Proven for arithmetic; for a composite step its row's `ulps` stands in for the proof.
     """
     raw = np.asarray(x).astype(np.float64)
-    if dtype == "float64" and all(OPERATORS[s.op].ulps == 0 for s in transform.steps):
+    if dtype == "float64" and _exact(transform.steps):
         same = transform.result == transform.shape and transform.order is None
         return np.zeros((raw if same else transform(raw, axis, beside=beside)).shape)
     written = transform if dtype == "float64" else lowered(transform, precision)
@@ -116,9 +116,21 @@ def bound(
         slack = (
             UNIT[result] * np.abs(reference)
             + TINY[result]
-            + 2.0**-50 * (np.abs(reference) + np.abs(_moved(transform, raw, axis)))
+            + 2.0**-50 * (np.abs(reference) + _sizes(transform, raw, reference, axis))
         )
         return np.asarray(away + cast + slack * (1 + 2.0**-20))
+
+
+def _exact(steps: Iterable[Step]) -> bool:
+    """Whether the nodes do what the reference does, operation by operation."""
+    rows = [(OPERATORS[s.op], s) for s in steps]
+    return all(r.ulps == 0 and r.noise is None and all(map(_exact, r.parts(s))) for r, s in rows)
+
+
+def _sizes(transform: Transform, raw: Array, reference: Array, axis: int) -> Array:
+    """Beside each result the size of the value it is made of; of its largest feature where it is made of several."""
+    moved = np.abs(_moved(transform, raw, axis))
+    return moved if moved.shape == reference.shape else np.asarray(np.max(moved, axis=axis, keepdims=True, initial=0.0))
 
 
 def _moved(transform: Transform, raw: Array, axis: int) -> Array:
@@ -145,6 +157,11 @@ def _running(
     place = Laid(raw.ndim, axis, beside=beside or {})
     for step in written.steps:
         row = OPERATORS[step.op]
+        parts = row.parts(step)
+        if parts:
+            done = [_running(Transform(tuple(p)), value, error, axis, dtype, beside) for p in parts]
+            value, error = (np.concatenate([d[i] for d in done], axis=axis) for i in (0, 1))
+            continue
         after = row.evaluate(value, step, place)
         if row.moves:
             value, error = after, row.evaluate(error, step, place)

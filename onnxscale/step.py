@@ -84,7 +84,8 @@ class Affine:
 
     def then(self, after: Affine) -> Affine:
         """First this one, then `after`: a2 (a1 x + b1) + b2."""
-        return Affine(after.scale * self.scale, after.scale * self.shift + after.shift)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Affine(after.scale * self.scale, after.scale * self.shift + after.shift)
 
 
 IDENTITY = Affine(constant(1.0), constant(0.0))
@@ -172,7 +173,8 @@ class Operator:
     ulps: how far `nodes` may be from `evaluate`, in units in the last place of the arithmetic; 0 means bit-equal.
     reads(step): another input of the model that the step needs, or None. permutes(step): the order in which the step puts
     the dimensions of its tensor, or None; such a step comes first. noise(x, step, place, unit): how far `nodes` may be from
-    `evaluate` in arithmetic with that unit roundoff, element by element, where `ulps` is too blunt.
+    `evaluate` in arithmetic with that unit roundoff, element by element, where `ulps` is too blunt. parts(step): the
+    sequences of steps whose results a step lays side by side.
     """
 
     evaluate: Callable[[Array, Step, Place], Array]
@@ -190,3 +192,4 @@ class Operator:
     reads: Callable[[Step], Companion | None] = lambda step: None
     permutes: Callable[[Step], tuple[int, ...] | None] = lambda step: None
     noise: Callable[[Array, Step, Place, float], Array] | None = None
+    parts: Callable[[Step], list[list[Step]]] = lambda step: []

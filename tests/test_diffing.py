@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import threading
@@ -295,3 +296,22 @@ def test_a_far_model_is_compared_over_byte_ranges(server, tmp_path: Path) -> Non
     found = onnxscale.diff(f"{url}/big.onnx", changed)
     assert [f.feature for f in found.tensors[0].features] == [17]
     assert 0 < handler.sent < 1_000_000
+
+
+BASES = [
+    baked(build.mlp(), z()), baked(build.mlp(), z(), form="nodes"), baked(build.forest(), z()),
+    baked(build.mlp(), z(), form="nodes", precision="single"),
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    base=st.sampled_from(BASES),
+    flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 7)), min_size=1, max_size=3),
+)
+def test_a_damaged_model_is_an_error_or_an_answer_and_never_a_crash(base: bytes, flips) -> None:
+    damaged = bytearray(base)
+    for at, bit in flips:
+        damaged[at % len(base)] ^= 1 << bit
+    with contextlib.suppress(onnxscale.OnnxscaleError):
+        onnxscale.diff(bytes(damaged), z())

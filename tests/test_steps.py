@@ -61,6 +61,8 @@ OPERANDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "Instance": ((), {"over": "-1", "center": "mean", "spread": "std", "eps": 1e-3, "eps_at": "var"}),
     "TopFloor": ((), {"over": "-1", "below": 1.0}),
     "Transpose": ((), {"order": "0,1"}),
+    "Linear": (([[1, 2, 4], [0.5, -1, 0]],), {}),
+    "Monomials": (([[-1, 0], [-1, 2], [1, 1]],), {"features": 3}),
     "Mix": (([0.25, 0.5, 0.125],), {}),
     **{
         op: ((), {})
@@ -68,6 +70,7 @@ OPERANDS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     },
 }
 _BESIDE = beside([((2, 0), [Step("Sub", (np.array([1.0, 2.0]),))]), ((1,), [Step("Mul", (np.array([3.0]),))])], 3, 3)
+OPERANDS["Spline"] = (make("spline", {"knots": [np.arange(-3.0, 6.0)] * 3}).transform().steps[0].operands, {})
 OPERANDS["Beside"] = (_BESIDE.operands, dict(_BESIDE.options))
 READERS = {"InstanceBack", "Grouped"}  # of other inputs: tests/test_instances.py
 EXAMPLES = {op: Transform((Step(op, operands, options),)) for op, (operands, options) in OPERANDS.items()}
@@ -158,7 +161,9 @@ def test_a_step_runs_at_an_opset_or_says_which_it_needs(op: str, opset: int) -> 
         return
     assert ulps(have, want) == 0
     if opset > 7:
-        assert ulps(emitted(EXAMPLES[op], ROWS, opset, "float32"), want) <= 2000  # float32 nodes: the same function
+        single = emitted(EXAMPLES[op], ROWS, opset, "float32")  # the same function; of a spline, zeros are sums too
+        np.testing.assert_allclose(single, want, rtol=1e-5, atol=1e-6) if op == "Spline" else None
+        assert op == "Spline" or ulps(single, want) <= 2000
 
 
 @pytest.mark.parametrize("op", EXAMPLES)
@@ -188,6 +193,9 @@ def test_the_slope_is_what_it_says(op: str) -> None:
             "TopFloor",
             "Transpose",
             "Mix",
+            "Linear",
+            "Monomials",
+            "Spline",
         }
 
 

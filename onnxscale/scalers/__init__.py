@@ -19,27 +19,30 @@ from onnxscale.scalers.instance import Instance
 from onnxscale.scalers.kbins import KBins
 from onnxscale.scalers.maxabs import MaxAbs
 from onnxscale.scalers.minmax import MinMax
+from onnxscale.scalers.mixing import Polynomial, Projection
 from onnxscale.scalers.normalizer import Normalizer
 from onnxscale.scalers.power import Power
 from onnxscale.scalers.quantile import Quantile
 from onnxscale.scalers.robust import Robust
 from onnxscale.scalers.select import Select
 from onnxscale.scalers.sound import Decibel, LogMel, Pcm
+from onnxscale.scalers.spline import Spline
 from onnxscale.scalers.standard import Standard
 from onnxscale.scalers.steps import Steps
 
 __all__ = [
     "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Clip", "Decibel", "Function", "Gray", "Grouped", "Image", "Imputer",
-    "Instance", "KBins", "LogMel", "MaxAbs", "MinMax", "Normalizer", "Pcm", "Power", "Quantile", "Robust", "Scaler", "Select",
-    "Standard", "Steps", "make",
+    "Instance", "KBins", "LogMel", "MaxAbs", "MinMax", "Normalizer", "Pcm", "Polynomial", "Power",
+    "Projection", "Quantile", "Robust", "Scaler", "Select",
+    "Spline", "Standard", "Steps", "make",
 ]  # fmt: skip
 
 ROWS: tuple[type[Scaler], ...] = (
     Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Gray, Clip,
-    Select, Instance, Grouped, Decibel, Pcm, LogMel, Affine, Steps,
+    Select, Projection, Polynomial, Spline, Instance, Grouped, Decibel, Pcm, LogMel, Affine, Steps,
 )  # fmt: skip
 KINDS: dict[str, type[Scaler]] = {row.kind: row for row in ROWS}
-SKLEARN: dict[str, type[Scaler]] = {row.sklearn: row for row in ROWS if row.sklearn}
+SKLEARN: dict[str, type[Scaler]] = {name: row for row in ROWS for name in row.sklearn.split()}
 
 
 def make(kind: str, fields: Mapping[str, object]) -> Scaler:

@@ -80,58 +80,58 @@ def _slice(given: slice, listed: Sequence[str], width: int) -> tuple[int, ...]:
 def side_by_side(blocks: Sequence[Block], width: int) -> Transform:
     """The blocks as one Transform of `width` features. Raises StatisticsError where steps cannot stand side by side."""
     columns = [c for b in blocks for c in b.columns]
-    if any(_alone(b.transform) for b in blocks):
-        after = sum((b.transform.result or b.columns_shape)[-1] for b in blocks)
-        return Transform((beside([(b.columns, b.transform.steps) for b in blocks], width, after),))
+    laid = None if any(_alone(b.transform) for b in blocks) else _laid_over(blocks, columns, width)
+    if laid is not None:
+        return laid
+    after = sum((b.transform.result or b.columns_shape)[-1] for b in blocks)
+    return Transform((beside([(b.columns, b.transform.steps) for b in blocks], width, after),))
+
+
+def _laid_over(blocks: Sequence[Block], columns: list[int], width: int) -> Transform | None:
+    """The steps of all blocks as one sequence over all columns, or None where a step cannot be laid over other columns."""
     waiting = [list(b.transform.steps) for b in blocks]
     steps: list[Step] = []
     if columns != list(range(width)):
         steps.append(Step("Select", (constant(columns),), {"features": width}))
     while any(waiting):
         op = _next(blocks, waiting)
-        steps.append(_merged(op, blocks, waiting))
+        merged = _merged(op, blocks, waiting) if op else None
+        if merged is None:
+            return None
+        steps.append(merged)
     return Transform(tuple(steps))
 
 
 def _alone(transform: Transform) -> bool:
-    """Whether it has a step that stands beside others only as a part of its own, and nodes equal to numpy bit for bit."""
+    """Whether it has a step that stands beside others only as a part of its own."""
     rows = [OPERATORS[s.op] for s in transform.steps]
-    return any(s.op in ("Select", "Bins", "Beside") for s in transform.steps) and all(r.ulps == 0 for r in rows)
+    return any(
+        r.width(s) is not None or r.parts(s) or s.op == "Bins" for r, s in zip(rows, transform.steps, strict=True)
+    )
 
 
 def _next(blocks: Sequence[Block], waiting: Sequence[list[Step]]) -> str:
-    """The operator to write next: one that every block has next or that can be neutral, the one most blocks wait for."""
+    """The operator to write next: one that every block has next or that can be neutral, the one most blocks wait for; "" where
+    there is none."""
     heads = [left[0].op for left in waiting if left]
     able = [op for op in heads if op in NEUTRAL] or [op for op in heads if heads.count(op) == len(blocks)]
-    if not able:
-        alone = next(b.label for b, left in zip(blocks, waiting, strict=True) if left and left[0].op not in NEUTRAL)
-        raise StatisticsError(
-            f"the part {alone[:40]!r} has the step {heads[0]} on some columns, which cannot stand beside other columns; "
-            f"bake the parts one by one, or take the transformer from Python"
-        )
     later = {op: sum(any(s.op == op for s in left[1:]) for left in waiting) for op in able}
-    return min(able, key=lambda op: (later[op], -heads.count(op)))
+    return min(able, key=lambda op: (later[op], -heads.count(op)), default="")
 
 
-def _merged(op: str, blocks: Sequence[Block], waiting: Sequence[list[Step]]) -> Step:
+def _merged(op: str, blocks: Sequence[Block], waiting: Sequence[list[Step]]) -> Step | None:
     taken = [left.pop(0) if left and left[0].op == op else None for left in waiting]
     given = [s for s in taken if s is not None]
     options = dict(given[0].options)
     if any(dict(s.options) != options or len(s.operands) != len(given[0].operands) for s in given):
-        raise StatisticsError(f"the parts have the step {op} with different options, which cannot stand side by side")
+        return None
+    several = op not in NEUTRAL and any(v.ndim > 1 for s in given for v in s.operands)
+    if several or op == "Quantile" or not OPERATORS[op].elementwise:
+        return None
     parts = []
     for step, block in zip(taken, blocks, strict=True):
         values = NEUTRAL.get(op, ()) if step is None else step.operands
-        parts.append([np.broadcast_to(np.asarray(v, np.float64), _shape(op, v, block)) for v in values])
+        parts.append([np.broadcast_to(np.asarray(v, np.float64), block.columns_shape) for v in values])
     return Step(
         op, tuple(np.concatenate([p[i] for p in parts], axis=-1) for i in range(len(given[0].operands))), options
     )
-
-
-def _shape(op: str, values: Any, block: Block) -> tuple[int, ...]:
-    array = np.asarray(values)
-    if op not in NEUTRAL and (array.ndim > 1 or op in ("Select", "RowNorm", "Quantile", "Bins")):
-        raise StatisticsError(
-            f"the part {block.label[:40]!r} has the step {op}, which cannot stand beside other columns"
-        )
-    return (len(block.columns),)

@@ -13,9 +13,11 @@ from onnxscale.steps.grouped import GROUPED
 from onnxscale.steps.impute import IMPUTE
 from onnxscale.steps.instance import INSTANCE
 from onnxscale.steps.layout import LAYOUT
+from onnxscale.steps.mixing import MIXING
 from onnxscale.steps.power import POWER
 from onnxscale.steps.quantile import QUANTILE
 from onnxscale.steps.rownorm import ROWNORM
+from onnxscale.steps.spline import SPLINE
 
 OPERATORS: dict[str, Operator] = {
     **ARITHMETIC,
@@ -30,5 +32,7 @@ OPERATORS: dict[str, Operator] = {
     **GROUPED,
     **INSTANCE,
     **LAYOUT,
+    **MIXING,
+    **SPLINE,
 }
 OPERATORS["Beside"] = beside.row(OPERATORS)

@@ -67,5 +67,5 @@ def row(table: Mapping[str, Operator]) -> Operator:
         evaluate, nodes, prose,
         shape=lambda step: (int(step.options["features"]),),
         width=lambda step: int(step.options["width"]),
-        elementwise=False, continuous=False,
+        elementwise=False, continuous=False, parts=_parts,
     )  # fmt: skip

@@ -1,0 +1,102 @@
+"""Projections and products of features, as scikit-learn fits them: PCA, IncrementalPCA and TruncatedSVD (sklearn/decomposition/
+_base.py), PolynomialFeatures (sklearn/preprocessing/_polynomial.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, combinations, combinations_with_replacement
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onnxscale.errors import StatisticsError
+from onnxscale.scalers.values import divisor, numbers, optional
+from onnxscale.step import Array, Step
+from onnxscale.transform import Transform
+
+MOST = 100_000
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """components: (F_out, F_in). mean: subtracted before, (F_in,), or None. scale: divides the result, (F_out,), or None. float64."""
+
+    components: Array
+    mean: Array | None = None
+    scale: Array | None = None
+    kind: ClassVar[str] = "projection"
+    sklearn: ClassVar[str] = "PCA IncrementalPCA TruncatedSVD"
+
+    def __post_init__(self) -> None:
+        components = numbers(self.components, "components")
+        if components.ndim != 2:
+            raise StatisticsError(f"components: expected a row for each result, got the shape {components.shape}")
+        mean, scale = optional(numbers, self.mean, "mean"), optional(divisor, self.scale, "scale")
+        for name, values, width in (("mean", mean, components.shape[1]), ("scale", scale, len(components))):
+            if values is not None and values.shape != (width,):
+                raise StatisticsError(f"{name}: expected {width} values, got the shape {values.shape}")
+        for name, values in (("components", components), ("mean", mean), ("scale", scale)):
+            object.__setattr__(self, name, values)
+
+    def transform(self) -> Transform:
+        steps = (("Sub", self.mean), ("Linear", self.components), ("Div", self.scale))
+        return Transform(tuple(Step(op, (values,)) for op, values in steps if values is not None))
+
+    @classmethod
+    def from_sklearn(cls, state: Mapping[str, Any]) -> Projection:
+        if state.get("components_") is None:
+            raise StatisticsError("this estimator is not fitted: it has no components_")
+        scale = None
+        if state.get("whiten"):
+            spread = np.sqrt(np.asarray(state["explained_variance_"], np.float64))
+            scale = np.maximum(spread, np.finfo(np.asarray(state["explained_variance_"]).dtype).eps)
+        return cls(np.asarray(state["components_"], np.float64), state.get("mean_"), scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Polynomial:
+    """Products of `least` to `degree` of `features` features, their powers only where not interaction_only, 1 first where
+    include_bias."""
+
+    features: int
+    degree: int = 2
+    least: int = 0
+    interaction_only: bool = False
+    include_bias: bool = True
+    kind: ClassVar[str] = "polynomial"
+    sklearn: ClassVar[str] = "PolynomialFeatures"
+
+    def __post_init__(self) -> None:
+        for name in ("features", "degree", "least"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise StatisticsError(f"{name}: expected a whole number, got {value!r}")
+        if not self.features or not self.degree:
+            raise StatisticsError("features and degree: expected numbers from 1 on")
+
+    def transform(self) -> Transform:
+        rows = []
+        for row in self._products():
+            rows.append([*(-1 for _ in range(self.degree - len(row))), *row])
+            if len(rows) > MOST:
+                raise StatisticsError(f"more than {MOST:,} products of features")
+        if not rows:
+            raise StatisticsError("no product of features is left")
+        return Transform((Step("Monomials", (np.array(rows, np.float64),), {"features": self.features}),))
+
+    def _products(self) -> Iterator[tuple[int, ...]]:
+        of = combinations if self.interaction_only else combinations_with_replacement
+        listed = chain.from_iterable(of(range(self.features), d) for d in range(max(1, self.least), self.degree + 1))
+        return chain([()] if self.include_bias else [], listed)
+
+    @classmethod
+    def from_sklearn(cls, state: Mapping[str, Any]) -> Polynomial:
+        if "n_features_in_" not in state:
+            raise StatisticsError("this PolynomialFeatures is not fitted: it has no n_features_in_")
+        degree = state.get("degree", 2)
+        least, most = (0, degree) if isinstance(degree, int | np.integer) else degree
+        return cls(
+            int(state["n_features_in_"]), int(most), int(least), bool(state.get("interaction_only", False)),
+            bool(state.get("include_bias", True)),
+        )  # fmt: skip
