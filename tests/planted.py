@@ -407,13 +407,13 @@ plant("a signature of another width", "wrong-width", "MLmodel", {"MLmodel": MLMO
 NEW = {"mean": [5.9, -119.0, 0.035, 1010.0], "std": STD}
 plant("the file moved on after the bake", "stale-copy", "stats.json", {"stats.json": NEW}, {"stats.json": {"mean": MEAN, "std": STD}},
       model_dot_onnx=baked_from({"mean": MEAN, "std": STD}))  # fmt: skip
-plant("training and serving have a copy each", "stale-copy", "training/stats.json", {"training/stats.json": NEW},
+plant("training and serving have a copy each", "stale-copy", "serving/stats.json", {"training/stats.json": NEW},
       {"training/stats.json": {"mean": MEAN, "std": STD}}, serving__stats_dot_json={"mean": MEAN, "std": STD})  # fmt: skip
-plant("the deployed scaler is another", "stale-copy", "training/scaler.joblib", {"training/scaler.joblib": dumped(fitted(NEW["mean"]))},
+plant("the deployed scaler is another", "stale-copy", "deploy/scaler.joblib", {"training/scaler.joblib": dumped(fitted(NEW["mean"]))},
       {"training/scaler.joblib": dumped(fitted())}, deploy__scaler_dot_joblib=dumped(fitted()))  # fmt: skip
 plant("two formats of one name", "stale-copy", "scaler.npz", {"scaler.npz": npz(mean=NEW["mean"], std=STD)},
       {"scaler.npz": npz(mean=MEAN, std=STD)}, scaler_dot_json={"mean": MEAN, "std": STD})  # fmt: skip
-plant("one digit in the copy", "stale-copy", "training/norm.csv", {"training/norm.csv": "feature,mean,std\na,1.0,2.0\nb,3.01,4.0\n"},
+plant("one digit in the copy", "stale-copy", "serving/norm.csv", {"training/norm.csv": "feature,mean,std\na,1.0,2.0\nb,3.01,4.0\n"},
       {"training/norm.csv": "feature,mean,std\na,1.0,2.0\nb,3.0,4.0\n"}, serving__norm_dot_csv="feature,mean,std\na,1.0,2.0\nb,3.0,4.0\n")  # fmt: skip
 
 # constants ------------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def _expected(repo: Repository, code: Facts, model: Model) -> tuple[Where, str] 
         if other.path != code.path and other.role == "train":
             found += [
                 (other.path, n)
-                for n in other.norms
+                for n in graph.norms_of(repo, other)
                 if n.role != "serve" and (comparing.is_full(n) or comparing.is_rescale(n))
             ]
     named = {p for c in repo.code for p in graph.reads(repo, c) if c.role == "train"}

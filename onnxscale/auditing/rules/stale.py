@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 
 from onnxscale import spaces
@@ -19,6 +20,8 @@ RULE = Rule(
     "keep one file and refer to it; bake the model again where it carries the old one",
 )  # fmt: skip
 
+MOST = 200  # others that one file is compared with
+
 
 def check(repo: Repository) -> Iterator[Finding]:
     for path, model in repo.models.items():
@@ -34,11 +37,7 @@ def check(repo: Repository) -> Iterator[Finding]:
 def _name(table: Table) -> str:
     """The name that copies share: without the suffix, and without words for a copy."""
     stem = PurePosixPath(table.where.path).stem
-    return "_".join(
-        w
-        for w in words.words(stem)
-        if w not in ("copy", "old", "new", "bak", "final", "v", "latest") and not w.isdigit()
-    )
+    return "_".join(w for w in words.words(stem) if w not in ("copy", "old", "bak", "backup"))
 
 
 def _baked(repo: Repository, path: str, model: Model) -> Iterator[Finding]:
@@ -60,21 +59,44 @@ def _baked(repo: Repository, path: str, model: Model) -> Iterator[Finding]:
 
 
 def _copies(repo: Repository, listed: list[Table]) -> Iterator[Finding]:
-    for i, table in enumerate(listed):
-        for other in listed[:i]:
-            if table.target != other.target or table.kind in ("npy",) or not _same_subject(repo, table, other):
+    """Files of one name and shape that are not the same function. Each is compared with those it may be a copy of: in the same
+    folder, beside the same model, and, where one of the two lies beside no model, anywhere in the project."""
+    usable = [t for t in listed if t.kind != "npy" and t.space.transform is not None and t.space.transform.shape]
+    prints = {t.where.path: spaces.fingerprint(t.space) for t in usable}
+    if len(set(prints.values())) < 2:
+        return
+    groups: dict[object, list[Table]] = {}
+    loose = []
+    for table in usable:
+        home = graph.folder(table.where.path)
+        digests = {repo.models[m].digest for m in repo.folders.get(home, ())} - {""}
+        for key in (home, *digests):
+            groups.setdefault(key, []).append(table)
+        if not digests:
+            loose.append(table)
+    told: set[str] = set()
+    pairs = [(t, group) for group in groups.values() for t in group[1:]] + [(t, usable) for t in loose]
+    for table, others in pairs:
+        different = (o for o in others if o is not table and prints[o.where.path] != prints[table.where.path])
+        for other in islice(different, MOST):
+            if table.where.path in told or (other.where.path in told and others is usable):
                 continue
-            if table.space.transform is None or other.space.transform is None:
-                continue
-            if table.space.transform.shape != other.space.transform.shape or not table.space.transform.shape:
-                continue
-            difference = _differ(other.space, table.space)
+            difference = _apart(repo, table, other)
             if difference:
-                yield RULE.at(
-                    table.where, f"differs from {other.where.path}, which has the same name and shape",
-                    f"{table.norm.text}  ~  {difference}", other.where,
-                )  # fmt: skip
-                break
+                told |= {table.where.path, other.where.path}
+                first, copy = sorted(
+                    (table, other), key=lambda t: (words.role_of_path(t.where.path) == "serve", t.where)
+                )
+                message = f"differs from {first.where.path}, which has the same name and shape"
+                yield RULE.at(copy.where, message, f"{copy.norm.text}  ~  {difference}", first.where)
+
+
+def _apart(repo: Repository, table: Table, other: Table) -> str:
+    """How two copies differ; "" where they do not, or are no copies."""
+    one, two = table.space.transform, other.space.transform
+    if one is None or two is None or one.shape != two.shape or table.target != other.target:
+        return ""
+    return _differ(other.space, table.space) if _same_subject(repo, table, other) else ""
 
 
 def _same_subject(repo: Repository, one: Table, two: Table) -> bool:
@@ -82,6 +104,8 @@ def _same_subject(repo: Repository, one: Table, two: Table) -> bool:
     if one.norm.names and two.norm.names and one.norm.names != two.norm.names:
         return False
     homes = [graph.folder(t.where.path) for t in (one, two)]
+    if any(words.held_out(h) for h in homes):
+        return False  # statistics of test data are others than those of training data
     if homes[0] == homes[1]:
         return (
             one.where.path.rpartition(".")[0] == two.where.path.rpartition(".")[0]
@@ -96,7 +120,7 @@ def _same_subject(repo: Repository, one: Table, two: Table) -> bool:
 
 def _generation(table: Table) -> bool:
     said = set(words.words(PurePosixPath(table.where.path).stem))
-    return bool(said & {"copy"})
+    return bool(said & {"copy", "old", "bak", "backup"})
 
 
 def _differ(one: spaces.Space, two: spaces.Space) -> str:
