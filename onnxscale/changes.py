@@ -168,9 +168,37 @@ def renamed(here: Space, there: Space) -> tuple[str, str]:
 
 def _likeness(here: Pair, there: Pair) -> str:
     """The first of the known changes of an affine that this one is, in words; "" where it is none of them."""
-    if not here or not there or any(not np.array_equal(here[k], there[k]) for k in ("low", "high")):
+    if not here or not there:
         return ""
+    if any(not np.array_equal(here[k], there[k]) for k in ("low", "high")):
+        return _clipped(here, there)
     return next((words for row in LIKENESSES if (words := row(here, there))), "")
+
+
+def _clipped(here: Pair, there: Pair) -> str:
+    """One of the two cuts values off, and does the same to all others."""
+    clips = [any(np.isfinite(p[k]).any() for k in ("low", "high")) for p in (here, there)]
+    if clips[0] == clips[1] or not (_near(here["mean"], there["mean"]) and _near(here["std"], there["std"])):
+        return ""
+    return f"{'A' if clips[0] else 'B'} clips its values, {'B' if clips[0] else 'A'} does not"
+
+
+def _left_out(here: Pair, there: Pair) -> str:
+    """One half of the z-score is missing."""
+    for one, two, letter in ((here, there, "B"), (there, here, "A")):
+        if _near(one["std"], two["std"]) and (two["mean"] == 0).all() and (one["mean"] != 0).any():
+            return f"{letter} does not subtract the mean"
+        if _near(one["mean"], two["mean"]) and (two["std"] == 1).all() and (one["std"] != 1).any():
+            return f"{letter} does not divide by the std"
+    return ""
+
+
+def _variance(here: Pair, there: Pair) -> str:
+    """The square of the std where the std belongs."""
+    for one, two, letter in ((here, there, "B"), (there, here, "A")):
+        if _near(one["mean"], two["mean"]) and _near(one["std"] ** 2, two["std"]) and (one["std"] != 1).any():
+            return f"{letter} divides by the variance, the square of the std"
+    return ""
 
 
 def _near(a: Array, b: Array, rtol: float = ROUNDED) -> bool:
@@ -188,8 +216,12 @@ def _ddof(here: Pair, there: Pair) -> str:
     with np.errstate(all="ignore"):
         ratio = np.ravel(there["std"] / here["std"])
         means = np.all(np.abs(here["mean"] - there["mean"]) <= 1e-9 * np.abs(here["std"]))
-    varied = ratio[np.abs(ratio - 1) > ROUNDED]  # a constant feature, divided by 1, does not move
-    if not means or not varied.size or not _near(varied, varied[0], 1e-7):
+    off = np.abs(ratio - 1) > ROUNDED
+    varied = ratio[off]
+    constant = np.broadcast_to(
+        np.ravel(here["std"]) == 1, ratio.shape
+    )  # a constant feature, divided by 1, does not move
+    if not means or not varied.size or not _near(varied, varied[0], 1e-7) or not (off | constant).all():
         return ""
     square = float(max(varied[0], 1 / varied[0])) ** 2 if varied[0] > 0 else 0.0
     if not 1 < square <= 2:
@@ -232,4 +264,6 @@ def _epsilon(here: Pair, there: Pair) -> str:
     return ""
 
 
-LIKENESSES: tuple[Callable[[Pair, Pair], str], ...] = (_zero_variance, _ddof, _epsilon, _rounded)
+LIKENESSES: tuple[Callable[[Pair, Pair], str], ...] = (
+    _left_out, _variance, _zero_variance, _ddof, _epsilon, _rounded,
+)  # fmt: skip

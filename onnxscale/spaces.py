@@ -59,7 +59,7 @@ def worded(form: Transform) -> str:
         before = steps[-1] if steps else None
         if step.op == "Add" and before is not None and before.op == "Mul" and (before.operands[0] != 0).all():
             scale = before.operands[0]
-            steps[-1:] = [Step("Sub", (-step.operands[0] / scale,)), Step("Div", (1 / scale,))]
+            steps[-1:] = [Step("Sub", (0.0 - step.operands[0] / scale,)), Step("Div", (1 / scale,))]
         else:
             steps.append(step)
     shorter = [
