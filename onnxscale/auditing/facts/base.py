@@ -93,7 +93,7 @@ class Mention:
 @dataclass(frozen=True, eq=False, slots=True)
 class Run:
     """A model that is run. steps: what was done to what it is fed, None where that is not known; at: where. model: the file,
-    or ""."""
+    or "". root, unit: of what it is fed, as in Norm."""
 
     where: Where
     text: str
@@ -102,6 +102,8 @@ class Run:
     function: str
     role: str
     at: Where | None = None
+    root: str = ""
+    unit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ MOST = 200  # others that one file is compared with
 def check(repo: Repository) -> Iterator[Finding]:
     for path, model in repo.models.items():
         yield from _baked(repo, path, model)
+    yield from _together(repo)
     named: dict[str, list[Table]] = {}
     for tables in repo.tables.values():
         if len(tables) == 1:
@@ -56,6 +57,49 @@ def _baked(repo: Repository, path: str, model: Model) -> Iterator[Finding]:
                     table.where, f"{path} carries other statistics than this file, which it was baked from",
                     f"{table.norm.text}  ~  {difference}", model.where,
                 )  # fmt: skip
+
+
+_PLAIN = {"stats", "statistics", "scaler", "norm", "normalization", "normalisation", "standardization", "mean", "std",
+          "params", "x",
+          "input",
+          "feature", "features", "preprocessing"}  # fmt: skip
+
+
+def _together(repo: Repository) -> Iterator[Finding]:
+    """Statistics of one width that lie beside one model of one input, under names that only say what they are."""
+    beside: dict[str, list[Table]] = {}
+    for path, tables in repo.tables.items():
+        models = repo.folders.get(graph.folder(path), ())
+        stem = set(words.words(PurePosixPath(path).stem))
+        if len(tables) == 1 and len(models) == 1 and stem <= _PLAIN and not tables[0].target and not tables[0].config:
+            beside.setdefault(models[0], []).append(tables[0])
+    for path, listed in beside.items():
+        model = repo.models[path]
+        known = model.spaces if len(model.inputs) == 1 else {}
+        for space in known.values():
+            if not space.source.sha256:
+                for table in listed:
+                    difference = _wide_alike(space, table.space) and _differ(space, table.space)
+                    if difference:
+                        yield RULE.at(
+                            table.where,
+                            f"{path} carries other statistics",
+                            f"{table.norm.text}  ~  {difference}",
+                            model.where,
+                        )
+        for i, table in enumerate(listed if len(model.inputs) == 1 else ()):
+            other = next(
+                (o for o in listed[:i] if _name(o) != _name(table) and _wide_alike(o.space, table.space)), None
+            )
+            difference = other is not None and _differ(other.space, table.space)
+            if other is not None and difference:
+                message = f"differs from {other.where.path}, which lies beside the same model"
+                yield RULE.at(table.where, message, f"{table.norm.text}  ~  {difference}", other.where)
+
+
+def _wide_alike(one: spaces.Space, two: spaces.Space) -> bool:
+    shapes = [s.transform.shape for s in (one, two) if s.transform is not None]
+    return len(shapes) == 2 and shapes[0] == shapes[1] != ()
 
 
 def _copies(repo: Repository, listed: list[Table]) -> Iterator[Finding]:
