@@ -32,7 +32,8 @@ class _Run:
     shift: Array
 
     def affine(self, scale: Array, shift: Array) -> _Run:
-        return replace(self, scale=self.scale * scale, shift=self.shift * scale + shift)
+        with np.errstate(all="ignore"):
+            return replace(self, scale=self.scale * scale, shift=self.shift * scale + shift)
 
     def bounded(self, op: str, bound: Array) -> _Run:
         """After max(y, bound) or min(y, bound) of the result, the same said of what goes in."""
@@ -123,10 +124,12 @@ def _described(form: Transform) -> Iterator[tuple[str, tuple[Array, ...], dict[s
 
 
 def _zero(zero: Array, unit: Array) -> Array:
-    """The raw value of 0, to 9 digits; more where it is many units away; nothing below a billionth of a unit."""
+    """The raw value of 0, to 9 digits; more where it is many units away; nothing below 1e-12 of a unit, where what a
+    symmetric range leaves of its two ends is rounding; 0 below a billionth."""
     with np.errstate(all="ignore"):
         far = np.log10(np.abs(rounded(zero, 3) / rounded(unit, 3)))
-    extra = np.clip(np.floor(np.where(np.isfinite(far), far, 0)) - 3, 0, 5).astype(int)
+    whole = np.floor(np.where(np.isfinite(far), far, 0))
+    extra = (np.clip(whole - 3, 0, 5) + np.clip(whole + 4, -8, 0)).astype(int)
     digits = np.broadcast_to(DIGITS + extra, zero.shape)
     near = np.abs(zero) < np.abs(unit) * 1e-9
     flat = [

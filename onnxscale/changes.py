@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxscale.canonical import canonical
+from onnxscale.canonical import DIGITS, canonical, rounded
 from onnxscale.spaces import TOLERANCE, Difference, Space, compare, fingerprint
 from onnxscale.step import Array
 from onnxscale.transform import Transform
 
 ROUNDED = 5e-10  # half a unit of the ninth significant digit
+NOISE = 1e-11  # relative; far below the ninth digit, far above what float64 rounds on the way to a constant
 EPSILONS = tuple(10.0**-k for k in range(2, 16))
+
+Pair = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -36,21 +39,37 @@ class Changed:
 def differs(here: Space, there: Space, tolerance: float | None = None) -> Difference | None:
     """None where two spaces are the same function; else how they differ, in words too.
 
-    tolerance: in sigmas; None stands for equal fingerprints, or what float32 can tell where constants were read back from
-    a graph.
+    tolerance: in sigmas; None stands for 9 significant digits of every constant, or what float32 can tell where
+    constants were read back from a graph.
     """
-    if tolerance is None:
-        tolerance = TOLERANCE if here.rounding or there.rounding else 0.0
-        found = compare(here, there, tolerance)
-        if found is not None and found.off and fingerprint(here) == fingerprint(there):
-            return None
-    else:
-        found = compare(here, there, tolerance)
+    read_back = bool(here.rounding or there.rounding)
+    exact = tolerance is None and not read_back
+    found = compare(here, there, (TOLERANCE if read_back else 0.0) if tolerance is None else tolerance)
     if found is None or not found.off:
         return found
     assert here.transform is not None and there.transform is not None
-    words = _likeness(constants(here.transform), constants(there.transform))
+    mine, yours = constants(here.transform), constants(there.transform)
+    if exact and mine and yours:
+        same = _alike(mine, yours)
+        found = Difference(found.reason, tuple(o for o in found.off if o.feature >= same.size or not same[o.feature]))
+    elif exact and fingerprint(here) == fingerprint(there):
+        return None
+    if not found.off:
+        return None
+    words = _likeness(mine, yours)
     return Difference(words, found.off) if words else found
+
+
+def _alike(here: Pair, there: Pair) -> Array:
+    """Per feature, flat, whether every constant is the same to DIGITS digits, or but for the noise of float64."""
+    same: Array = np.ones((), bool)
+    for key in here:
+        a, b, std = np.broadcast_arrays(here[key], there[key], np.abs(here["std"]))
+        with np.errstate(all="ignore"):
+            noise = np.abs(a - b) <= NOISE * np.abs(a) + np.where(np.isfinite(std), 1e-15 * std, 0.0)
+        digits = np.asarray(rounded(a, DIGITS) == rounded(b, DIGITS))
+        same = same & (noise | digits | (np.isnan(a) & np.isnan(b)))
+    return np.ravel(same)
 
 
 def constants(transform: Transform) -> dict[str, Array]:
@@ -147,14 +166,39 @@ def renamed(here: Space, there: Space) -> tuple[str, str]:
     return "", f"feature {first} is called {names}"
 
 
-Pair = Mapping[str, Array]
-
-
 def _likeness(here: Pair, there: Pair) -> str:
     """The first of the known changes of an affine that this one is, in words; "" where it is none of them."""
-    if not here or not there or any(not np.array_equal(here[k], there[k]) for k in ("low", "high")):
+    if not here or not there:
         return ""
+    if any(not np.array_equal(here[k], there[k]) for k in ("low", "high")):
+        return _clipped(here, there)
     return next((words for row in LIKENESSES if (words := row(here, there))), "")
+
+
+def _clipped(here: Pair, there: Pair) -> str:
+    """One of the two cuts values off, and does the same to all others."""
+    clips = [any(np.isfinite(p[k]).any() for k in ("low", "high")) for p in (here, there)]
+    if clips[0] == clips[1] or not (_near(here["mean"], there["mean"]) and _near(here["std"], there["std"])):
+        return ""
+    return f"{'A' if clips[0] else 'B'} clips its values, {'B' if clips[0] else 'A'} does not"
+
+
+def _left_out(here: Pair, there: Pair) -> str:
+    """One half of the z-score is missing."""
+    for one, two, letter in ((here, there, "B"), (there, here, "A")):
+        if _near(one["std"], two["std"]) and (two["mean"] == 0).all() and (one["mean"] != 0).any():
+            return f"{letter} does not subtract the mean"
+        if _near(one["mean"], two["mean"]) and (two["std"] == 1).all() and (one["std"] != 1).any():
+            return f"{letter} does not divide by the std"
+    return ""
+
+
+def _variance(here: Pair, there: Pair) -> str:
+    """The square of the std where the std belongs."""
+    for one, two, letter in ((here, there, "B"), (there, here, "A")):
+        if _near(one["mean"], two["mean"]) and _near(one["std"] ** 2, two["std"]) and (one["std"] != 1).any():
+            return f"{letter} divides by the variance, the square of the std"
+    return ""
 
 
 def _near(a: Array, b: Array, rtol: float = ROUNDED) -> bool:
@@ -172,13 +216,19 @@ def _ddof(here: Pair, there: Pair) -> str:
     with np.errstate(all="ignore"):
         ratio = np.ravel(there["std"] / here["std"])
         means = np.all(np.abs(here["mean"] - there["mean"]) <= 1e-9 * np.abs(here["std"]))
-    varied = ratio[np.abs(ratio - 1) > ROUNDED]  # a constant feature, divided by 1, does not move
-    if not means or not varied.size or not _near(varied, varied[0], 1e-7):
+    off = np.abs(ratio - 1) > ROUNDED
+    varied = ratio[off]
+    constant = np.broadcast_to(
+        np.ravel(here["std"]) == 1, ratio.shape
+    )  # a constant feature, divided by 1, does not move
+    if not means or not varied.size or not _near(varied, varied[0], 1e-7) or not (off | constant).all():
         return ""
-    square = float(max(varied[0], 1 / varied[0])) ** 2
+    square = float(max(varied[0], 1 / varied[0])) ** 2 if varied[0] > 0 else 0.0
+    if not 1 < square <= 2:
+        return ""
     rows = square / (square - 1)
     whole = rows > 1e5 or abs(rows - round(rows)) < 1e-3 * rows / 100
-    if not 1 < square <= 2 or not whole or (varied.size == 1 and rows > 1e5):
+    if not whole or (varied.size == 1 and rows > 1e5):
         return ""
     large, small = ("B", "A") if varied[0] > 1 else ("A", "B")
     return f"ddof changed: every std is sqrt(n / (n - 1)) times as large in {large} as in {small}, for n about {rows:,.0f} rows"
@@ -214,4 +264,6 @@ def _epsilon(here: Pair, there: Pair) -> str:
     return ""
 
 
-LIKENESSES: tuple[Callable[[Pair, Pair], str], ...] = (_zero_variance, _ddof, _epsilon, _rounded)
+LIKENESSES: tuple[Callable[[Pair, Pair], str], ...] = (
+    _left_out, _variance, _zero_variance, _ddof, _epsilon, _rounded,
+)  # fmt: skip

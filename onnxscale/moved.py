@@ -195,7 +195,8 @@ def _sources(old: Entry, new: Entry) -> str:
 
 def _tensor(path: str, old: Tensor | None, new: Tensor | None) -> Finding | None:
     one = old or new
-    assert one is not None
+    if old == new or one is None:
+        return None
     label = f"{one.role} {one.name!r}" if one.name else one.role
     if old is None or new is None:
         what = "is no longer there" if new is None else "was not there when it was locked"
@@ -209,12 +210,12 @@ def _tensor(path: str, old: Tensor | None, new: Tensor | None) -> Finding | None
             else f"a normalization came in ({new.space})"
         )
         return Finding(path, "normalization", f"{label}: {what}", label)
-    if old.fingerprint == new.fingerprint and old.axis == new.axis:
-        known = (("features", old.features, new.features), ("units", old.units, new.units))
-        wrong = next((f"{k} were {names(u)}, are {names(v)}" for k, u, v in known if u != v), "")
-        return Finding(path, "normalization", f"{label}: the {wrong}", label) if wrong else None
     here, there = old.as_space(), new.as_space()
     found = changes.differs(here, there) if here is not None and there is not None else None
+    if old.fingerprint == new.fingerprint and old.axis == new.axis and found is None:
+        called = (("features", old.features, new.features), ("units", old.units, new.units))
+        wrong = next((f"{k} were {names(u)}, are {names(v)}" for k, u, v in called if u != v), "")
+        return Finding(path, "normalization", f"{label}: the {wrong}", label) if wrong else None
     if here is None or there is None or found is None:
         moved_axis = f", axis {old.axis} then, {new.axis} now" if old.axis != new.axis else ""
         return Finding(path, "normalization", f"{label}: was {old.space}, is {new.space}{moved_axis}", label)

@@ -59,7 +59,7 @@ def worded(form: Transform) -> str:
         before = steps[-1] if steps else None
         if step.op == "Add" and before is not None and before.op == "Mul" and (before.operands[0] != 0).all():
             scale = before.operands[0]
-            steps[-1:] = [Step("Sub", (-step.operands[0] / scale,)), Step("Div", (1 / scale,))]
+            steps[-1:] = [Step("Sub", (0.0 - step.operands[0] / scale,)), Step("Div", (1 / scale,))]
         else:
             steps.append(step)
     shorter = [
@@ -178,7 +178,7 @@ def _off(
             (_terms(f, x, y) * (s.rounding * 4 + FLOAT64) for f, s, y in ((a, here, ya), (b, there, yb))), np.zeros(())
         )
         gap = np.abs(ya - yb)
-        close = np.isfinite(gap) & (gap <= tolerance * size + terms)
+        close = np.isfinite(gap) & (gap <= tolerance * size + terms + 1e-15)
         same = (ya == yb) | (np.isnan(ya) & np.isnan(yb)) | close
         gap = np.where(same, 0.0, np.where(np.isnan(gap), _INF, gap))
         near = np.minimum(np.abs(ya), np.abs(yb)) <= 4
@@ -234,7 +234,8 @@ def _looks_like(a: Transform, b: Transform, shape: tuple[int, ...], rounding: fl
     if not a.steps or not b.steps:
         return "the first is raw, the second is scaled" if not a.steps else "the first is scaled, the second is raw"
     for twice, once, words in ((b, a, "the second scales twice"), (a, b, "the first scales twice")):
-        if _equal(twice, canonical(once | once), shape, 4 * rounding):
+        again = canonical(once | once)
+        if _equal(twice, again, shape, 4 * rounding) and not _equal(twice, once, shape, 4 * rounding):
             return f"{words}: {worded(once)}, and the same again"
     turned = _turned(a, b, shape)
     if turned:

@@ -84,7 +84,8 @@ class Affine:
 
     def then(self, after: Affine) -> Affine:
         """First this one, then `after`: a2 (a1 x + b1) + b2."""
-        return Affine(after.scale * self.scale, after.scale * self.shift + after.shift)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Affine(after.scale * self.scale, after.scale * self.shift + after.shift)
 
 
 IDENTITY = Affine(constant(1.0), constant(0.0))

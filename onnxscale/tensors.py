@@ -28,10 +28,12 @@ def values(model: ModelFile, tensor: onnx.TensorProto | onnx.AttributeProto) -> 
     if isinstance(tensor, onnx.AttributeProto):
         return _list(model, tensor)
     raw = payload(model, tensor)
-    if raw is None:
-        return np.asarray(numpy_helper.to_array(tensor))
-    inline = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
-    return np.asarray(numpy_helper.to_array(inline))
+    inline = tensor if raw is None else onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
+    try:
+        return np.asarray(numpy_helper.to_array(inline))
+    except (ValueError, TypeError, KeyError) as error:
+        what = f"its dims {list(tensor.dims)}, its type {tensor.data_type} and its bytes contradict each other"
+        raise ModelError(f"{model.name}: tensor {tensor.name!r} is damaged: {what} ({error})") from None
 
 
 def _list(model: ModelFile, attribute: onnx.AttributeProto) -> Array:

@@ -6,8 +6,10 @@ that must find it and the file where.
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -78,25 +80,22 @@ def image(*, rescale: bool = False, scaled: bool = False) -> bytes:
     return bytes(made.SerializeToString())
 
 
-@cache
-def baked(kind: str) -> bytes:
-    made = onnx.ModelProto.FromString(image() if kind == "image" else tabular())
-    stats = {"mean": M255, "std": S255, "axis": 1} if kind == "image" else {"mean": MEAN, "std": STD}
-    result = onnxscale.bake(made, stats, options=onnxscale.Options(form="nodes"))
-    return _saved(result)
-
-
-def _saved(result: onnxscale.Baked) -> bytes:
-    import tempfile
-
+def stored(model: bytes, stats: dict[str, Any], form: str = "nodes") -> bytes:
+    """The bytes of a model with a scaler baked in."""
+    result = onnxscale.bake(onnx.ModelProto.FromString(model), stats, options=onnxscale.Options(form=form))
     with tempfile.TemporaryDirectory() as folder:
         return result.save(Path(folder) / "m.onnx").read_bytes()
 
 
+@cache
+def baked(kind: str) -> bytes:
+    if kind == "image":
+        return stored(image(), {"mean": M255, "std": S255, "axis": 1})
+    return stored(tabular(), {"mean": MEAN, "std": STD})
+
+
 def baked_from(stats: dict[str, Any]) -> bytes:
     """A model baked from a file stats.json of this content."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "stats.json").write_text(json.dumps(stats))
         (Path(folder) / "m.onnx").write_bytes(tabular())
@@ -221,16 +220,12 @@ def fitted(mean: list[float] = MEAN, std: list[float] = STD) -> StandardScaler:
 
 
 def dumped(made: object) -> bytes:
-    import io
-
     out = io.BytesIO()
     joblib.dump(made, out)
     return out.getvalue()
 
 
 def npz(**arrays: Any) -> bytes:
-    import io
-
     out = io.BytesIO()
     np.savez(out, **arrays)
     return out.getvalue()
@@ -407,13 +402,13 @@ plant("a signature of another width", "wrong-width", "MLmodel", {"MLmodel": MLMO
 NEW = {"mean": [5.9, -119.0, 0.035, 1010.0], "std": STD}
 plant("the file moved on after the bake", "stale-copy", "stats.json", {"stats.json": NEW}, {"stats.json": {"mean": MEAN, "std": STD}},
       model_dot_onnx=baked_from({"mean": MEAN, "std": STD}))  # fmt: skip
-plant("training and serving have a copy each", "stale-copy", "training/stats.json", {"training/stats.json": NEW},
+plant("training and serving have a copy each", "stale-copy", "serving/stats.json", {"training/stats.json": NEW},
       {"training/stats.json": {"mean": MEAN, "std": STD}}, serving__stats_dot_json={"mean": MEAN, "std": STD})  # fmt: skip
-plant("the deployed scaler is another", "stale-copy", "training/scaler.joblib", {"training/scaler.joblib": dumped(fitted(NEW["mean"]))},
+plant("the deployed scaler is another", "stale-copy", "deploy/scaler.joblib", {"training/scaler.joblib": dumped(fitted(NEW["mean"]))},
       {"training/scaler.joblib": dumped(fitted())}, deploy__scaler_dot_joblib=dumped(fitted()))  # fmt: skip
 plant("two formats of one name", "stale-copy", "scaler.npz", {"scaler.npz": npz(mean=NEW["mean"], std=STD)},
       {"scaler.npz": npz(mean=MEAN, std=STD)}, scaler_dot_json={"mean": MEAN, "std": STD})  # fmt: skip
-plant("one digit in the copy", "stale-copy", "training/norm.csv", {"training/norm.csv": "feature,mean,std\na,1.0,2.0\nb,3.01,4.0\n"},
+plant("one digit in the copy", "stale-copy", "serving/norm.csv", {"training/norm.csv": "feature,mean,std\na,1.0,2.0\nb,3.01,4.0\n"},
       {"training/norm.csv": "feature,mean,std\na,1.0,2.0\nb,3.0,4.0\n"}, serving__norm_dot_csv="feature,mean,std\na,1.0,2.0\nb,3.0,4.0\n")  # fmt: skip
 
 # constants ------------------------------------------------------------------------------------------------------------
@@ -505,17 +500,22 @@ plant("a model that is an LFS pointer", "unreadable", "model.onnx",
       {"model.onnx": "version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12\n"}, {"model.onnx": tabular()})  # fmt: skip
 
 
+def put(home: Path, files: Files) -> None:
+    """Files by their path; a dictionary as JSON."""
+    for name, content in files.items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
+
+
 def write(folder: Path, *, bad: bool) -> dict[str, Fault]:
     """Every project, with its fault or without; gives the faults by their folder."""
     made = {}
     for number, fault in enumerate(FAULTS):
         home = folder / f"p{number:02d}"
         made[home.name] = fault
-        for name, content in {**fault.base, **(fault.bad if bad else fault.good)}.items():
-            path = home / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, bytes):
-                path.write_bytes(content)
-            else:
-                path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
+        put(home, {**fault.base, **(fault.bad if bad else fault.good)})
     return made

@@ -19,7 +19,7 @@ from onnxscale.auditing.facts import python
 from onnxscale.auditing.rules import RULES
 from onnxscale.errors import OnnxscaleError, OutputError
 from onnxscale.reporting import audits
-from tests import build, planted
+from tests import build, planted, varied
 from tests.conftest import Cli
 from tests.planted import M, S
 
@@ -309,6 +309,14 @@ def test_clean_repositories_are_clean(name: str, tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert [f"{f.where} {f.rule} {f.message}" for f in onnxscale.audit(tmp_path).findings] == []
+
+
+@pytest.mark.parametrize("name", varied.CASES)
+def test_repositories_as_people_write_them(name: str, tmp_path: Path) -> None:
+    expected, files = varied.CASES[name]
+    planted.put(tmp_path, files)
+    found = [f for f in onnxscale.audit(tmp_path).findings if f.severity != "note"]
+    assert {f.rule for f in found} == expected, [f"{f.where} {f.rule} {f.message}" for f in found]
 
 
 # reading code

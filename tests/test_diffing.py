@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import threading
@@ -140,6 +141,13 @@ LOOKS = {
     "an epsilon of 1e-06 is added to the std in A only": (lambda: z(std=build.STD + 1e-6), z),
     "only by what float32 rounds": (lambda: z(build.MEAN / 7), lambda: z((build.MEAN / 7).astype("f").astype("d"))),
     "in another order (features 0, 1 moved)": (z, lambda: z(build.MEAN[[1, 0, 2, 3]], build.STD[[1, 0, 2, 3]])),
+    "B does not subtract the mean": (z, lambda: z(build.MEAN * 0)),
+    "A does not divide by the std": (lambda: z(std=build.STD * 0 + 1), z),
+    "B divides by the variance": (z, lambda: z(std=build.STD**2)),
+    "A clips its values, B does not": (
+        lambda: {"kind": "minmax", "data_min": [0, 0], "data_max": [1, 2], "clip": True},
+        lambda: {"kind": "minmax", "data_min": [0, 0], "data_max": [1, 2]},
+    ),
     "255 times as large": (lambda: z([0.5] * 4, [0.25] * 4), lambda: z([127.5] * 4, [63.75] * 4)),
     "made for 4": (z, lambda: z([1.0, 2.0], [1.0, 2.0])),
     "is in 'cm' in A, in 'mm' in B": (lambda: z(units=["cm"] * 4), lambda: z(units=["cm", "mm", "cm", "cm"])),
@@ -164,6 +172,15 @@ def test_channels_the_other_way_round() -> None:
     a, b = (baked(build.cnn(), z(m * 255, s * 255, axis=1)) for m, s in ((MEAN, STD), (MEAN[::-1], STD[::-1])))
     (t, *_) = onnxscale.diff(a, b).tensors
     assert "RGB for BGR" in t.reason and [f.feature for f in t.features] == [0, 2]  # green stays
+
+
+def test_one_feature_that_moved_is_no_change_of_ddof() -> None:
+    found = onnxscale.diff(z(), z(std=build.STD * [1, 1, np.sqrt(100 / 99), 1]))
+    assert found.tensors[0].reason == "the constants differ"
+    constant = onnxscale.diff(
+        z(std=[1, 2, 3, 4]), z(std=np.array([1, 2, 3, 4]) * np.sqrt([1, 100 / 99, 100 / 99, 100 / 99]))
+    )
+    assert "ddof changed" in constant.tensors[0].reason
 
 
 def test_a_declared_ddof_is_noted_where_the_numbers_are_the_same() -> None:
@@ -295,3 +312,22 @@ def test_a_far_model_is_compared_over_byte_ranges(server, tmp_path: Path) -> Non
     found = onnxscale.diff(f"{url}/big.onnx", changed)
     assert [f.feature for f in found.tensors[0].features] == [17]
     assert 0 < handler.sent < 1_000_000
+
+
+BASES = [
+    baked(build.mlp(), z()), baked(build.mlp(), z(), form="nodes"), baked(build.forest(), z()),
+    baked(build.mlp(), z(), form="nodes", precision="single"),
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    base=st.sampled_from(BASES),
+    flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 7)), min_size=1, max_size=3),
+)
+def test_a_damaged_model_is_an_error_or_an_answer_and_never_a_crash(base: bytes, flips) -> None:
+    damaged = bytearray(base)
+    for at, bit in flips:
+        damaged[at % len(base)] ^= 1 << bit
+    with contextlib.suppress(onnxscale.OnnxscaleError):
+        onnxscale.diff(bytes(damaged), z())

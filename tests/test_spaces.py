@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from onnxscale import pipeline, ports
 from onnxscale.canonical import canonical, simplified
+from onnxscale.changes import differs
 from onnxscale.errors import StatisticsError
 from onnxscale.scalers import make
 from onnxscale.spaces import RAW, UNKNOWN, Space, between, compare, fingerprint
@@ -188,3 +189,59 @@ def test_a_scaler_in_nodes_that_others_wrote_is_recognized_within_its_rounding()
     assert port.how == "recognized"
     assert compare(port.inside, Space(t(("Sub", mean), ("Div", std)), axis=1)) is None
     assert compare(port.inside, Space(t(("Sub", mean * 1.00001), ("Div", std)), axis=1)) is not None
+
+
+short = st.floats(-1e6, 1e6).map(lambda v: float(f"{v:.7g}"))
+wide = st.floats(1e-3, 1e6).map(lambda v: float(f"{v:.7g}"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(mean=short, std=wide, k=st.sampled_from([2.0, 255.0, 1 / 255, 1e3, 0.125, -1.0]))
+def test_equal_functions_have_equal_fingerprints(mean: float, std: float, k: float) -> None:
+    """However the function is cut into steps, also through a range of -1 to 1, whose ends leave rounding where they cancel."""
+    if abs(mean) > 1e3 * std:
+        return
+    low, high = mean - std, mean + std
+    ways = [
+        space(("Sub", mean), ("Div", std)),
+        space(("Mul", 1 / std), ("Add", -mean / std)),
+        space(("Mul", k), ("Sub", mean * k), ("Div", std * k)),
+        space(("Sub", mean / 2), ("Sub", mean / 2), ("Div", std * 4), ("Mul", 4)),
+        space(("Sub", [mean] * 3), ("Div", [std] * 3)),
+        space(("Sub", low), ("Div", high - low), ("Mul", 2), ("Sub", 1)),
+    ]
+    for other in ways[1:]:
+        assert compare(ways[0], other) is None and differs(ways[0], other) is None
+    exact = ways[:5] if abs(mean) > 1e-3 * std else ways[:2]
+    assert len({fingerprint(w) for w in exact}) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    mean=hnp.arrays(float, 5, elements=short),
+    std=hnp.arrays(float, 5, elements=wide),
+    at=st.integers(0, 4),
+    by=st.floats(1e-8, 3),
+)
+def test_a_difference_is_symmetric_and_at_its_feature(mean, std, at: int, by: float) -> None:
+    moved = std.copy()
+    moved[at] *= 1 + by
+    a, b = space(("Sub", mean), ("Div", std)), space(("Sub", mean), ("Div", moved))
+    one, two = differs(a, b), differs(b, a)
+    assert one is not None and two is not None
+    assert [o.feature for o in one.off] == [o.feature for o in two.off] == [at]
+    assert fingerprint(a) != fingerprint(b)
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf")])
+def test_infinity_is_not_everything(value: float) -> None:
+    """A clip against none at all, and a division by nothing."""
+    assert compare(space(("Max", value), ("Sub", 3)), space(("Sub", 3))) is None or value > 0
+    assert compare(space(("Div", [1, 0])), space(("Div", [1, 2]))) is not None
+
+
+def test_a_permutation_of_many_features_is_seen_quickly() -> None:
+    rng = np.random.default_rng(0)
+    mean, std, order = rng.normal(size=20_000), rng.uniform(1, 2, 20_000), rng.permutation(20_000)
+    found = compare(space(("Sub", mean), ("Div", std)), space(("Sub", mean[order]), ("Div", std[order])))
+    assert found is not None and "in another order" in found.reason

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 
 from onnxscale.auditing.facts.base import Model, Norm
-from onnxscale.auditing.facts.values import affine, is_range
+from onnxscale.auditing.facts.values import affine, rescales
 from onnxscale.step import Array
 
 CLOSE = 1e-3
@@ -32,16 +32,9 @@ def width(norm: Norm) -> int:
 def is_rescale(norm: Norm) -> bool:
     """Whether a normalization is no more than a change of the range of pixels, as x / 255 or x / 127.5 - 1."""
     values = [v for _, v in norm.steps if isinstance(v, np.ndarray)]
-    factors = [
-        float(v.ravel()[0])
-        for op, v in norm.steps
-        if isinstance(v, np.ndarray) and v.size == 1 and op in ("Mul", "Div")
-    ]
-    return (
-        len(values) == len(norm.steps) > 0
-        and all(v.size == 1 for v in values)
-        and any(is_range(abs(f)) for f in factors)
-    )
+    factors = [(op, float(v.ravel()[0])) for op, v in norm.steps if isinstance(v, np.ndarray) and v.size == 1]
+    one = all(v.size == 1 for v in values)
+    return len(values) == len(norm.steps) > 0 and one and any(rescales(op, f) for op, f in factors)
 
 
 def is_full(norm: Norm) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 SEVERITIES = ("error", "warning", "note")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Where:
     """A place. path: relative to the audited root, with slashes. line: counted from 1 (1 for binary files). cell: of a
     notebook, counted from 1; 0 elsewhere, and `line` then counts in the cell."""

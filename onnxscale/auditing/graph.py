@@ -78,6 +78,14 @@ def located(repo: Repository, by: str, name: str) -> str:
     parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".", "..")]
     if not parts:
         return ""
+    home = folder(by)
+    while True:  # beside it, or in a folder above
+        here = "/".join((home, *parts)) if home else "/".join(parts)
+        if here in repo.models or here in repo.tables:
+            return here
+        if not home:
+            break
+        home = folder(home)
     found = repo.names.get(parts[-1], ())
     for count in range(len(parts), 0, -1):
         ending = "/".join(parts[-count:])

@@ -61,6 +61,15 @@ def _transforms(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         ):
             return _through(book, node, scope, c, base or "scaler")
         return NOT_MINE
+    home, name = book.imported.get(c.name.split(".")[0], ("", ""))
+    if (
+        c.last in calls.OWN_SCALERS
+        and c.data is not None
+        and home.startswith(("sklearn", "scipy"))
+        and "Data" not in name
+    ):
+        steps = (*c.data.steps, ("Sub", Ref("mean", f"{c.last}()")), ("Div", Ref("std", f"{c.last}()")))
+        return book.noted(node, Data(c.data.root, steps, own=True), scope, by="scaler", old=c.data.serial)
     if c.last == "inverse_transform":
         return Data("")
     if c.last == "normalize" and not c.name.startswith(("cv2", "self")):
@@ -136,9 +145,9 @@ def _runs(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     model = c.base.text if isinstance(c.base, Made) else ""
     norm = book.norms.get(fed.serial) if isinstance(fed, Data) else None
     role = scope.role or book.role
-    book.runs.append(
-        Run(book.where(node), book.text(node), steps, model, scope.function, role, None if norm is None else norm.where)
-    )
+    at = None if norm is None else norm.where
+    root, unit = (fed.root, fed.unit) if isinstance(fed, Data) else ("", 0.0)
+    book.runs.append(Run(book.where(node), book.text(node), steps, model, scope.function, role, at, root, unit))
     return Data("answer")
 
 

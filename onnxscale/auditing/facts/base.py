@@ -10,7 +10,7 @@ from onnxscale.spaces import Space
 from onnxscale.step import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ref:
     """A constant that the file does not hold. role: "mean", "std", ... by its name, or "". text: as it is written. module,
     name: where it is imported from, or ""."""
@@ -24,7 +24,7 @@ class Ref:
 Operand = Array | Ref
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Norm:
     """One place that normalizes.
 
@@ -48,7 +48,7 @@ class Norm:
     root: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fit:
     """A scaler that is fitted. on: the names in its arguments. kept: the names its result, or the scaler, goes by."""
 
@@ -61,7 +61,7 @@ class Fit:
     role: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Split:
     """train_test_split. of: the names that are split."""
 
@@ -70,7 +70,7 @@ class Split:
     function: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unsafe:
     """A load that runs what the file says. sure: False where it depends on the library's version."""
 
@@ -80,7 +80,7 @@ class Unsafe:
     role: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mention:
     """A file named in code. how: "reads", "writes" or "names"."""
 
@@ -90,10 +90,10 @@ class Mention:
     role: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Run:
     """A model that is run. steps: what was done to what it is fed, None where that is not known; at: where. model: the file,
-    or ""."""
+    or "". root, unit: of what it is fed, as in Norm."""
 
     where: Where
     text: str
@@ -102,9 +102,11 @@ class Run:
     function: str
     role: str
     at: Where | None = None
+    root: str = ""
+    unit: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pixels:
     """Images as OpenCV reads them (BGR). turned: whether the channels are turned to RGB in the same file."""
 
@@ -112,7 +114,7 @@ class Pixels:
     turned: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Model:
     """An ONNX model. inputs: name -> shape; spaces: input -> what its own operators see, where the file scales it itself.
     how: "baked", "recognized" or "bare". outputs: name -> shape. digest: of its bytes, "" where they were not all read."""
@@ -126,7 +128,7 @@ class Model:
     digest: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Table:
     """A statistics file, or a runtime's settings. kind: the format. norm: what it makes of values. config: whether a runtime
     applies it. target: whether it is for outputs. model: the model file that it names, or ""."""
@@ -142,7 +144,7 @@ class Table:
     lint: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Signature:
     """The widths of inputs that a registry (MLflow) says a model has. model: the file that it names, or ""."""
 
@@ -151,7 +153,7 @@ class Signature:
     model: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """A file that cannot be read as what it is. unsafe: it would run code when it is loaded."""
 
@@ -160,7 +162,7 @@ class Trouble:
     unsafe: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Facts:
     """All that one file says. ignores: line -> rules that are not to be reported there, () for all of them."""
 

@@ -37,6 +37,14 @@ ARITHMETIC = {
     **dict.fromkeys(("divide", "true_divide", "div", "div_", "truediv"), "Div"), **dict.fromkeys(("subtract", "sub", "sub_"), "Sub"),
     **dict.fromkeys(("multiply", "mul", "mul_"), "Mul"), **dict.fromkeys(("add", "add_"), "Add"),
 }  # fmt: skip
+_HALF = (0.5, 0.5, 0.5)
+CONSTANTS = {  # of timm.data and transformers.image_utils
+    **dict.fromkeys(("IMAGENET_DEFAULT_MEAN", "IMAGENET_MEAN"), (0.485, 0.456, 0.406)),
+    **dict.fromkeys(("IMAGENET_DEFAULT_STD", "IMAGENET_STD"), (0.229, 0.224, 0.225)),
+    **dict.fromkeys(("IMAGENET_INCEPTION_MEAN", "IMAGENET_INCEPTION_STD", "IMAGENET_STANDARD_MEAN", "IMAGENET_STANDARD_STD"), _HALF),
+    "OPENAI_CLIP_MEAN": (0.48145466, 0.4578275, 0.40821073), "OPENAI_CLIP_STD": (0.26862954, 0.26130258, 0.27577711),
+}  # fmt: skip
+OWN_SCALERS = {"scale", "minmax_scale", "robust_scale", "maxabs_scale", "zscore"}
 LOADERS = {
     "pickle.load", "pickle.loads", "cPickle.load", "cPickle.loads", "joblib.load", "dill.load", "dill.loads", "cloudpickle.load",
     "cloudpickle.loads", "pd.read_pickle", "pandas.read_pickle", "pickle.Unpickler", "jsonpickle.decode",

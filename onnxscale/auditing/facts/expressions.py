@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxscale.auditing.facts import applying, making, words
+from onnxscale.auditing.facts import applying, calls, making, words
 from onnxscale.auditing.facts.answers import Call
 from onnxscale.auditing.facts.base import Ref
 from onnxscale.auditing.facts.scope import Book, Scope, dotted
@@ -67,6 +67,8 @@ def _name(book: Book, node: ast.Name, scope: Scope) -> Value:
         return scope.names[node.id]
     if node.id in book.imported:
         module, name = book.imported[node.id]
+        if name in calls.CONSTANTS and module.partition(".")[0] in ("timm", "transformers", "torchvision"):
+            return Known(np.asarray(calls.CONSTANTS[name]), node.id)
         role = words.part(node.id)
         return Ref(role, node.id, module, name) if role else None
     role = words.part(node.id)

@@ -155,8 +155,11 @@ def _branches(book: Book, node: ast.If, scope: Scope) -> None:
             and alike(made.steps, other.steps)
         ):
             book.norms.pop(other.serial, None)  # both branches do the same
-    scope.names.update({k: v for k, v in second.names.items() if v is not before.get(k)})
-    scope.names.update({k: v for k, v in first.names.items() if v is not before.get(k)})
+    for body, branch in ((node.orelse, second), (node.body, first)):
+        if not (
+            body and isinstance(body[-1], ast.Return | ast.Raise | ast.Continue | ast.Break)
+        ):  # else nothing goes on from it
+            scope.names.update({k: v for k, v in branch.names.items() if v is not before.get(k)})
     scope.result = next(
         (s.result for s in (first, second, scope) if isinstance(s.result, Data) and s.result.steps), None
     ) or (first.result or second.result or scope.result)

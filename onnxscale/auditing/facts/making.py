@@ -70,7 +70,7 @@ def makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         elif made.steps:
             for v in listed:
                 book.norms.pop(v.serial, None)
-            return book.declared(node, made, scope) if any(op == "Sub" for op, _ in made.steps) else made
+            return book.declared(node, made, scope)
         return made
     if c.last in words.SCALERS:
         return Made(c.last)

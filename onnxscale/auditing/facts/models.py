@@ -6,7 +6,7 @@ import hashlib
 
 from onnxscale import modelfile, ports, recognition
 from onnxscale.auditing.facts.base import Facts, Model, Trouble
-from onnxscale.auditing.facts.values import is_range
+from onnxscale.auditing.facts.values import rescales
 from onnxscale.auditing.finding import Where
 from onnxscale.errors import OnnxscaleError
 from onnxscale.graph import FLOATS
@@ -53,6 +53,6 @@ def _rescaled(model: ModelFile, name: str) -> Space | None:
     """One factor for all values at the start of a graph that is the range of pixels: a rescale, where it stands alone."""
     lead = recognition.leading(model, name)
     one = lead.transform.affine() if lead.ops else None
-    if one is None or one.scale.size != 1 or not is_range(abs(float(one.scale.ravel()[0]))):
+    if one is None or one.scale.size != 1 or not rescales("Mul", float(one.scale.ravel()[0])):
         return None
     return Space(lead.transform)

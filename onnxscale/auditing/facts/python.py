@@ -25,7 +25,7 @@ _SERVES = re.compile(
     r"InferenceSession|import flask|from flask|fastapi|tritonclient|bentoml|onnxruntime|readNetFromONNX|gradio|streamlit"
 )
 _TRAINS = re.compile(
-    r"\.backward\(|\.fit\(|DataLoader\(|optim\.|\.fit_transform\(|\.compile\(|ImageFolder\(|train_test_split"
+    r"\.backward\(|\.fit\(|DataLoader\(|optim\.|\.fit_transform\(|\.compile\(\s*(?:optimizer|loss)|ImageFolder\(|train_test_split"
 )
 _RESCALED = re.compile(r"ToTensor\(|to_tensor\(|scale\s*=\s*True|ConvertImageDtype\(")
 

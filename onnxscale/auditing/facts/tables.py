@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import PurePosixPath
 
 from onnxscale import linting, ports, sources
@@ -20,6 +21,7 @@ READING = Reading(accept_defaults=True, zero_std="one")
 APPLIED = {
     "Hugging Face image processor", "Hugging Face audio feature extractor", "DeepStream configuration", "RKNN configuration",
     "OpenVINO arguments", "TFLite metadata", "bioimage.io model",
+    "Triton configuration",
 }  # fmt: skip
 _PASSED = {"diffusers autoencoder"}
 _PARSED = {".json": jsons.read, ".yaml": yamls.read, ".yml": yamls.read, ".toml": tomls.read}
@@ -28,7 +30,8 @@ _KEY = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _MODEL = re.compile(
-    r"^\s*(?:onnx-file|model-engine-file|default_model_filename|model_file)\s*[=:]\s*\"?([^\s\"]+)", re.MULTILINE
+    r"(?:^\s*(?:onnx-file|model-engine-file|default_model_filename|model_file)\s*[=:]|--input_model[\s=]|\bovc\s)\s*\"?([^\s\"]+)",
+    re.MULTILINE,
 )
 _TARGETS = {"target", "targets", "y", "label", "labels", "output", "outputs"}
 _RUNS = re.compile(r"calls (\S+), which no fitted scaler does")
@@ -64,8 +67,24 @@ def _statistics(source: str, path: str, data: bytes | None, suffix: str) -> tupl
     config = config_of(content)
     if not isinstance(content, Mapping | list):
         raise StatisticsError("no statistics")
-    made = native.from_mapping(content, READING, Source(suffix[1:], path, hashlib.sha256(data).hexdigest()))
+    origin = Source(suffix[1:], path, hashlib.sha256(data).hexdigest())
+    try:
+        made = native.from_mapping(content, READING, origin)
+    except StatisticsError:
+        inner = list(islice(_inside(content, 4), 2))
+        if config is not None or len(inner) != 1:
+            raise
+        made = native.from_mapping(inner[0], READING, origin)
     return (config.name if config is not None else suffix[1:]), made
+
+
+def _inside(content: object, depth: int) -> Iterator[Mapping[str, object]]:
+    """Parts of a larger document that are a mean and a std, such as `preprocessing: {mean: [...], std: [...]}`."""
+    for part in content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ():
+        if isinstance(part, Mapping) and {"mean", "std"} <= set(part):
+            yield {"mean": part["mean"], "std": part["std"]}
+        elif depth:
+            yield from _inside(part, depth - 1)
 
 
 def _table(where: Where, kind: str, fitted: Fitted, found: Statistics, target: bool, digest: str, model: str) -> Table:

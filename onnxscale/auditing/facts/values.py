@@ -183,9 +183,10 @@ def _written(op: str, data: Data, values: Array) -> tuple[Array | None, Array | 
     return (mean, values) if op == "Div" and values.size > 1 else (mean, std)
 
 
-def is_range(value: float) -> bool:
-    """Whether a number is the range of pixels, or one over it."""
-    return any(math.isclose(value, r, rel_tol=1e-6) or math.isclose(value, 1 / r, rel_tol=1e-4) for r in RANGES)
+def rescales(op: str, value: float) -> bool:
+    """Whether a step brings pixels from their range to about 1: a division by 255, or a multiplication with one over it."""
+    by = 1 / value if op == "Mul" and value else value
+    return op in ("Div", "Mul") and any(math.isclose(abs(by), r, rel_tol=1e-4) for r in RANGES)
 
 
 def _plausible(op: str, name: str, values: Array, begun: bool) -> bool:
@@ -197,7 +198,7 @@ def _plausible(op: str, name: str, values: Array, begun: bool) -> bool:
     value = abs(float(values.ravel()[0]))
     if op in ("Div", "Mul"):
         return (
-            (value > 0 and is_range(value))
+            rescales(op, value)
             or (op == "Div" and role in ("std", "max", "var"))
             or (begun and op == "Mul" and value == 2)
         )
@@ -219,7 +220,7 @@ def scales(steps: Steps) -> bool:
     """Whether a chain is a normalization: a change of the range of pixels, a centre and a unit, or a mean for each channel."""
     factors = [v for op, v in steps if op in ("Div", "Mul")]
     centres = [v for op, v in steps if op in ("Sub", "Add")]
-    ranges = any(not isinstance(v, Ref) and v.size == 1 and is_range(abs(float(v.ravel()[0]))) for v in factors)
+    ranges = any(not isinstance(v, Ref) and v.size == 1 and rescales(op, float(v.ravel()[0])) for op, v in steps)
     return (
         ranges or bool(factors and centres) or any(not isinstance(v, Ref) and v.size >= 3 for v in (*centres, *factors))
     )

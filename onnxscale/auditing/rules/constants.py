@@ -40,6 +40,7 @@ _CODES = {
 
 def check(repo: Repository) -> Iterator[Finding]:
     straight = _straight(repo)
+    alike = any(c.role == "train" and any(not p.turned for p in c.pixels) for c in repo.code)
     for facts in repo.files.values():
         if facts.role == "test":
             continue
@@ -60,7 +61,8 @@ def check(repo: Repository) -> Iterator[Finding]:
                     yield _CODES[code].at(table.where, message, table.norm.text, severity="warning")
                 elif code == "permuted" and (straight or "mixed up" in message):
                     yield ORDER.at(table.where, message, table.norm.text, severity="warning")
-        yield from _pixels(facts, straight)
+        yield from _pixels(facts, straight, alike)
+        yield from _feeds(repo, facts)
 
 
 def _key(mean: Array, std: Array) -> str:
@@ -90,6 +92,8 @@ def _lint(where: Where, text: str, mean: Array, std: Array, straight: bool) -> I
         rule = _CODES.get(one.code)
         if one.code == "permuted" and (straight or "mixed up" in one.message):
             yield ORDER.at(where, one.message, text, severity="warning")
+        elif one.code == "mean-equals-std" and np.unique(mean).size == 1:
+            continue  # 0.5 and 0.5, 1 and 1: meant
         elif rule is not None and not (one.code == "digit" and _rounded(mean, std)):
             yield rule.at(where, one.message, text, severity="warning")
 
@@ -159,10 +163,31 @@ def _is_known(written: tuple[Array | None, Array | None]) -> bool:
     return False
 
 
-def _pixels(facts: Facts, straight: bool) -> Iterator[Finding]:
+def _feeds(repo: Repository, code: Facts) -> Iterator[Finding]:
+    """Pixels of 0 to 255 go into a model whose own scaler is for values of 0 to 1."""
+    for run in code.runs:
+        named = graph.located(repo, code.path, run.model) if run.model else ""
+        model = repo.models.get(named)
+        if model is None or run.steps != () or run.unit != 255:
+            continue
+        for inside in comparing.carried(model):
+            one = comparing.known(inside)
+            if (
+                one is not None
+                and comparing.is_full(inside)
+                and (np.abs(one[0]) <= 1).all()
+                and (np.abs(one[1]) < 1).all()
+            ):
+                yield UNIT.at(
+                    run.where, f"pixels of 0 to 255 go into {named}, whose own scaler takes values of 0 to 1",
+                    f"{run.text}  ~  {inside.text}", model.where, fix="divide the pixels by 255, or bake the division in as well",
+                )  # fmt: skip
+
+
+def _pixels(facts: Facts, straight: bool, alike: bool) -> Iterator[Finding]:
     """Pixels as OpenCV reads them, blue first, meet constants in the order of RGB."""
     first = next((p for p in facts.pixels if not p.turned), None)
-    if first is None or not straight:
+    if first is None or not straight or (facts.role != "train" and alike):
         return
     norm = next((n for n in facts.norms if _is_known(n.written)), None)
     if norm is not None:

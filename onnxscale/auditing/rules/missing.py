@@ -21,8 +21,27 @@ _HINTS = {"preprocess", "preprocessing", "preprocessor", "normalize", "normalise
 
 def check(repo: Repository) -> Iterator[Finding]:
     for code in repo.code:
+        if code.role != "test":
+            yield from _raw(repo, code)
         if code.role in ("serve", "") and (code.runs or code.role == "serve"):
             yield from _code(repo, code)
+
+
+def _raw(repo: Repository, code: Facts) -> Iterator[Finding]:
+    """Data that are scaled elsewhere in the same file go raw into a model that does not scale."""
+    for run in code.runs:
+        named = graph.located(repo, code.path, run.model) if run.model else ""
+        model = repo.models.get(named)
+        if model is None or model.spaces or run.steps != () or not run.root or run.function:
+            continue
+        norm = next((n for n in code.norms if n.root == run.root and not n.function and comparing.is_full(n)), None)
+        if norm is not None:
+            yield RULE.at(
+                run.where,
+                f"{run.root} goes raw into {named}, and is scaled elsewhere in this file",
+                f"{run.text}  ~  {norm.text}",
+                norm.where,
+            )
 
 
 def _code(repo: Repository, code: Facts) -> Iterator[Finding]:
@@ -65,7 +84,7 @@ def _expected(repo: Repository, code: Facts, model: Model) -> tuple[Where, str] 
         if other.path != code.path and other.role == "train":
             found += [
                 (other.path, n)
-                for n in other.norms
+                for n in graph.norms_of(repo, other)
                 if n.role != "serve" and (comparing.is_full(n) or comparing.is_rescale(n))
             ]
     named = {p for c in repo.code for p in graph.reads(repo, c) if c.role == "train"}

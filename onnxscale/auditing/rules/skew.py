@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from onnxscale.auditing import comparing, graph
 from onnxscale.auditing.facts.base import Facts, Norm, Ref
@@ -31,6 +31,10 @@ _WORDS = {
 
 def check(repo: Repository) -> Iterator[Finding]:
     trained = list(_trained(repo))
+    sized: dict[int, list[tuple[str, Norm]]] = {}
+    for path, norm in trained:
+        if comparing.is_full(norm) and comparing.known(norm) is not None:
+            sized.setdefault(comparing.width(norm), []).append((path, norm))
     kinds = {(c.path, f.of) for c in repo.code for f in c.fits if f.role == "train"}
     for code in repo.code:
         if code.role == "test":
@@ -41,42 +45,43 @@ def check(repo: Repository) -> Iterator[Finding]:
             continue  # what scales there is scaled twice, which is said elsewhere
         mine = [n for n in serving if n.where.path == code.path]
         for norm in mine:
-            found = _against(
-                norm, [(p, n) for p, n in trained if n.where.path != code.path or n.function != norm.function]
-            )
+            found = _against(norm, sized)
             if found is not None:
                 yield found
         yield from _partly(code, serving, trained)
         yield from _other_kind(mine, {(p, of) for p, of in kinds if graph.related(p, code.path)})
-    for path, tables in repo.tables.items():
+    for tables in repo.tables.values():
         for table in tables:
             if table.config and not table.target:
-                found = _against(table.norm, [(p, n) for p, n in trained if p != path])
+                found = _against(table.norm, sized)
                 if found is not None:
                     yield found
+    coded = {w: [(p, n) for p, n in listed if n.by == "code"] for w, listed in sized.items()}
+    for model in repo.models.values() if any(coded.values()) else ():
+        for inside in comparing.carried(model):
+            found = _against(inside, coded)
+            if found is not None:
+                yield found
 
 
 def _trained(repo: Repository) -> Iterator[tuple[str, Norm]]:
     for code in repo.code:
         if code.role != "test":
-            for n in code.norms:
+            for n in graph.norms_of(repo, code):
                 if (n.role or code.role) == "train" and not n.own:
-                    yield code.path, graph.resolved(repo, code, n)
+                    yield n.where.path, n
     for path, tables in repo.tables.items():
         yield from ((path, t.norm) for t in tables if not t.config and not t.target)
 
 
-def _against(norm: Norm, trained: list[tuple[str, Norm]]) -> Finding | None:
+def _against(norm: Norm, sized: Mapping[int, Sequence[tuple[str, Norm]]]) -> Finding | None:
     """Against what training does with as many features, nearest first; the same anywhere near is enough."""
     width = comparing.width(norm)
     one = comparing.known(norm)
     if one is None or comparing.is_rescale(norm) or width < 1 or ((one[0] == 0).all() and (one[1] == 1).all()):
         return None
-    fitting = [
-        (p, n)
-        for p, n in trained
-        if comparing.width(n) == width and comparing.known(n) is not None and comparing.is_full(n)
-    ]
+    others = sized.get(width, ())
+    fitting = [(p, n) for p, n in others if (n.where.path, n.function) != (norm.where.path, norm.function)]
     near = graph.nearest(norm.where.path, fitting)
     reasons = [comparing.differs(norm, n) for n in near]
     if not near or "" in reasons:
@@ -85,9 +90,9 @@ def _against(norm: Norm, trained: list[tuple[str, Norm]]) -> Finding | None:
     if reasons[at] not in _WORDS:
         return None
     rule, message = _WORDS[reasons[at]]
-    other = near[at]
-    evidence = f"{norm.text}: {comparing.shown(norm)}  ~  {other.text}: {comparing.shown(other)}"
-    return rule.at(norm.where, message.format(other.where), evidence, other.where)
+    match = near[at]
+    evidence = f"{norm.text}: {comparing.shown(norm)}  ~  {match.text}: {comparing.shown(match)}"
+    return rule.at(norm.where, message.format(match.where), evidence, match.where)
 
 
 def _partly(code: Facts, serving: list[Norm], trained: list[tuple[str, Norm]]) -> Iterator[Finding]:

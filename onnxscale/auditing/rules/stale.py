@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 
 from onnxscale import spaces
@@ -19,10 +20,13 @@ RULE = Rule(
     "keep one file and refer to it; bake the model again where it carries the old one",
 )  # fmt: skip
 
+MOST = 200  # others that one file is compared with
+
 
 def check(repo: Repository) -> Iterator[Finding]:
     for path, model in repo.models.items():
         yield from _baked(repo, path, model)
+    yield from _together(repo)
     named: dict[str, list[Table]] = {}
     for tables in repo.tables.values():
         if len(tables) == 1:
@@ -34,11 +38,7 @@ def check(repo: Repository) -> Iterator[Finding]:
 def _name(table: Table) -> str:
     """The name that copies share: without the suffix, and without words for a copy."""
     stem = PurePosixPath(table.where.path).stem
-    return "_".join(
-        w
-        for w in words.words(stem)
-        if w not in ("copy", "old", "new", "bak", "final", "v", "latest") and not w.isdigit()
-    )
+    return "_".join(w for w in words.words(stem) if w not in ("copy", "old", "bak", "backup"))
 
 
 def _baked(repo: Repository, path: str, model: Model) -> Iterator[Finding]:
@@ -59,22 +59,88 @@ def _baked(repo: Repository, path: str, model: Model) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
+_PLAIN = {"stats", "statistics", "scaler", "norm", "normalization", "normalisation", "standardization", "mean", "std",
+          "params", "x",
+          "input",
+          "feature", "features", "preprocessing"}  # fmt: skip
+
+
+def _together(repo: Repository) -> Iterator[Finding]:
+    """Statistics of one width that lie beside one model of one input, under names that only say what they are."""
+    beside: dict[str, list[Table]] = {}
+    for path, tables in repo.tables.items():
+        models = repo.folders.get(graph.folder(path), ())
+        stem = set(words.words(PurePosixPath(path).stem))
+        if len(tables) == 1 and len(models) == 1 and stem <= _PLAIN and not tables[0].target and not tables[0].config:
+            beside.setdefault(models[0], []).append(tables[0])
+    for path, listed in beside.items():
+        model = repo.models[path]
+        known = model.spaces if len(model.inputs) == 1 else {}
+        for space in known.values():
+            if not space.source.sha256:
+                for table in listed:
+                    difference = _wide_alike(space, table.space) and _differ(space, table.space)
+                    if difference:
+                        yield RULE.at(
+                            table.where,
+                            f"{path} carries other statistics",
+                            f"{table.norm.text}  ~  {difference}",
+                            model.where,
+                        )
+        for i, table in enumerate(listed if len(model.inputs) == 1 else ()):
+            other = next(
+                (o for o in listed[:i] if _name(o) != _name(table) and _wide_alike(o.space, table.space)), None
+            )
+            difference = other is not None and _differ(other.space, table.space)
+            if other is not None and difference:
+                message = f"differs from {other.where.path}, which lies beside the same model"
+                yield RULE.at(table.where, message, f"{table.norm.text}  ~  {difference}", other.where)
+
+
+def _wide_alike(one: spaces.Space, two: spaces.Space) -> bool:
+    shapes = [s.transform.shape for s in (one, two) if s.transform is not None]
+    return len(shapes) == 2 and shapes[0] == shapes[1] != ()
+
+
 def _copies(repo: Repository, listed: list[Table]) -> Iterator[Finding]:
-    for i, table in enumerate(listed):
-        for other in listed[:i]:
-            if table.target != other.target or table.kind in ("npy",) or not _same_subject(repo, table, other):
+    """Files of one name and shape that are not the same function. Each is compared with those it may be a copy of: in the same
+    folder, beside the same model, and, where one of the two lies beside no model, anywhere in the project."""
+    usable = [t for t in listed if t.kind != "npy" and t.space.transform is not None and t.space.transform.shape]
+    prints = {t.where.path: spaces.fingerprint(t.space) for t in usable}
+    if len(set(prints.values())) < 2:
+        return
+    groups: dict[object, list[Table]] = {}
+    loose = []
+    for table in usable:
+        home = graph.folder(table.where.path)
+        digests = {repo.models[m].digest for m in repo.folders.get(home, ())} - {""}
+        for key in (home, *digests):
+            groups.setdefault(key, []).append(table)
+        if not digests:
+            loose.append(table)
+    told: set[str] = set()
+    pairs = [(t, group) for group in groups.values() for t in group[1:]] + [(t, usable) for t in loose]
+    for table, others in pairs:
+        different = (o for o in others if o is not table and prints[o.where.path] != prints[table.where.path])
+        for other in islice(different, MOST):
+            if table.where.path in told or (other.where.path in told and others is usable):
                 continue
-            if table.space.transform is None or other.space.transform is None:
-                continue
-            if table.space.transform.shape != other.space.transform.shape or not table.space.transform.shape:
-                continue
-            difference = _differ(other.space, table.space)
+            difference = _apart(repo, table, other)
             if difference:
-                yield RULE.at(
-                    table.where, f"differs from {other.where.path}, which has the same name and shape",
-                    f"{table.norm.text}  ~  {difference}", other.where,
-                )  # fmt: skip
-                break
+                told |= {table.where.path, other.where.path}
+                first, copy = sorted(
+                    (table, other), key=lambda t: (words.role_of_path(t.where.path) == "serve", t.where)
+                )
+                message = f"differs from {first.where.path}, which has the same name and shape"
+                yield RULE.at(copy.where, message, f"{copy.norm.text}  ~  {difference}", first.where)
+
+
+def _apart(repo: Repository, table: Table, other: Table) -> str:
+    """How two copies differ; "" where they do not, or are no copies."""
+    one, two = table.space.transform, other.space.transform
+    if one is None or two is None or one.shape != two.shape or table.target != other.target:
+        return ""
+    return _differ(other.space, table.space) if _same_subject(repo, table, other) else ""
 
 
 def _same_subject(repo: Repository, one: Table, two: Table) -> bool:
@@ -82,6 +148,8 @@ def _same_subject(repo: Repository, one: Table, two: Table) -> bool:
     if one.norm.names and two.norm.names and one.norm.names != two.norm.names:
         return False
     homes = [graph.folder(t.where.path) for t in (one, two)]
+    if any(words.held_out(h) for h in homes):
+        return False  # statistics of test data are others than those of training data
     if homes[0] == homes[1]:
         return (
             one.where.path.rpartition(".")[0] == two.where.path.rpartition(".")[0]
@@ -96,7 +164,7 @@ def _same_subject(repo: Repository, one: Table, two: Table) -> bool:
 
 def _generation(table: Table) -> bool:
     said = set(words.words(PurePosixPath(table.where.path).stem))
-    return bool(said & {"copy"})
+    return bool(said & {"copy", "old", "bak", "backup"})
 
 
 def _differ(one: spaces.Space, two: spaces.Space) -> str:

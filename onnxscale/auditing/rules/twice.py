@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxscale.auditing import comparing, graph
 from onnxscale.auditing.facts.base import Facts, Model, Norm, Operand, Ref, Table
-from onnxscale.auditing.facts.values import is_range
+from onnxscale.auditing.facts.values import rescales
 from onnxscale.auditing.finding import Finding
 from onnxscale.auditing.graph import Repository
 from onnxscale.auditing.rules.base import Rule
@@ -91,22 +91,11 @@ def _itself(repo: Repository, code: Facts) -> Iterator[Finding]:
 
 
 def _again(op: str, v: Operand, before: str, w: Operand) -> bool:
-    if isinstance(v, Ref) or isinstance(w, Ref):
-        return (
-            op == before
-            and op != "Mul"
-            and isinstance(v, Ref)
-            and isinstance(w, Ref)
-            and v.text == w.text
-            and "[" not in v.text
-        )
+    if isinstance(v, Ref) or isinstance(w, Ref):  # a fitted scaler's own attributes: other names may mean anything
+        return op == before and v == w and isinstance(v, Ref) and v.text.endswith("_")
     if v.size == 1 and w.size == 1:
         a, b = float(v.ravel()[0]), float(w.ravel()[0])
-        return (
-            all(is_range(abs(x)) for x in (a, b))
-            and op in ("Div", "Mul")
-            and (a if op == "Div" else 1 / a) == (b if before == "Div" else 1 / b)
-        )
+        return rescales(op, a) and rescales(before, b)
     return op == before and op != "Mul" and v.shape == w.shape and bool(np.allclose(v, w, rtol=1e-4))
 
 

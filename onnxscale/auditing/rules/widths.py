@@ -63,11 +63,17 @@ def _is_target(norm: Norm) -> bool:
 def _beside(repo: Repository, path: str, table: Table) -> Iterator[Finding]:
     width, home = _width(table), graph.folder(path)
     models = [repo.models[m] for m in repo.folders.get(home, ())]
+    named = [m for m in models if _stem(m.where.path) and set(_stem(m.where.path)) <= set(_stem(path))]
+    models = named if len(named) == 1 and len(models) > 1 else models
     if table.target or width <= 1 or not models or any(_fits(width, m) for m in models):
         return
-    if any(_fits(width, m) for m in repo.models.values()) and not _linked(path, models):
+    if not named and any(_fits(width, m) for m in repo.models.values()) and not _linked(path, models):
         return  # it is another model's
     yield _found(table.where, f"has {width} features", table.norm.text, models[0])
+
+
+def _stem(path: str) -> tuple[str, ...]:
+    return words.words(path.rpartition("/")[2].rpartition(".")[0])
 
 
 def _linked(path: str, models: list[Model]) -> bool:
