@@ -161,7 +161,8 @@ def frame(estimator: Any, raw: Mapping[str, Array], found: Sequence[Column]) -> 
 def answer(estimator: Any, raw: Mapping[str, Array], found: Sequence[Column]) -> Array | None:
     """What the transformer itself gives, float64 [N, width]; None where it refuses the rows."""
     try:
-        made = estimator.transform(frame(estimator, raw, found))
+        with np.errstate(all="ignore"):
+            made = estimator.transform(frame(estimator, raw, found))
     except ValueError:
         return None
     dense = made.toarray() if hasattr(made, "toarray") else made
