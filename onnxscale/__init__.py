@@ -16,9 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxscale.auditing import Audit, Finding, audit
+    from onnxscale.chaining import Chain
     from onnxscale.comparing import Comparison
     from onnxscale.diffing import Diff, diff
-    from onnxscale.errors import ModelError, OnnxscaleError, OutputError, PlanError, StatisticsError, VerificationError
+    from onnxscale.errors import (
+        ChainError,
+        LockError,
+        ModelError,
+        OnnxscaleError,
+        OutputError,
+        PlanError,
+        StatisticsError,
+        VerificationError,
+    )
     from onnxscale.locking import lock
     from onnxscale.locks import Lock
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
@@ -36,12 +46,12 @@ _HOME = {
     # the main job
     **dict.fromkeys(("bake", "verify", "unbake", "Baked"), "pipeline"),
     **dict.fromkeys(("inspect", "selftest", "Inspection", "Selftest"), "looking"),
-    # governance
-    **dict.fromkeys(("audit", "Audit", "Finding"), "auditing"),
     # what it gives
     **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
-    # governance
+    # governance; chains have functions of their own names: from onnxscale import chaining
+    **dict.fromkeys(("audit", "Audit", "Finding"), "auditing"),
+    "Chain": "chaining",
     **dict.fromkeys(("diff", "Diff"), "diffing"),
     "lock": "locking",
     "Lock": "locks",
@@ -55,13 +65,25 @@ _HOME = {
     "Transform": "transform",
     # what can go wrong
     **dict.fromkeys(
-        ("OnnxscaleError", "ModelError", "StatisticsError", "PlanError", "OutputError", "VerificationError"), "errors"
+        (
+            "OnnxscaleError",
+            "ModelError",
+            "StatisticsError",
+            "PlanError",
+            "LockError",
+            "ChainError",
+            "OutputError",
+            "VerificationError",
+        ),
+        "errors",
     ),
 }
 
 __all__ = [
     "Audit",
     "Baked",
+    "Chain",
+    "ChainError",
     "Checked",
     "Comparison",
     "Diff",
@@ -69,6 +91,7 @@ __all__ = [
     "Fitted",
     "Inspection",
     "Lock",
+    "LockError",
     "ModelError",
     "OnnxscaleError",
     "Options",

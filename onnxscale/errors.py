@@ -39,6 +39,10 @@ class LockError(OnnxscaleError):
     """The lock file is missing or damaged, or what it is to name cannot be locked."""
 
 
+class ChainError(OnnxscaleError):
+    """The chain's file is malformed, or names what is not there."""
+
+
 class OutputError(OnnxscaleError):
     """The result cannot be put where it was asked to go."""
 

@@ -77,10 +77,12 @@ def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) 
         return Port("input", spec.name, RAW, UNKNOWN, "baked", spec)
     if entries:
         parts = [Transform.from_json(e.get("steps")) for e in entries]
-        recorded = _space(entries, _joined(parts), spec)
+        given = _given(entries[0])
+        recorded = _space(entries, given | _joined(parts), spec)
         found = _contradiction(model, entries[0], parts[0])
         if found is None:
-            return Port("input", spec.name, RAW, recorded, "baked", spec)
+            outside = replace(recorded, transform=given) if given.steps else RAW
+            return Port("input", spec.name, outside, recorded, "baked", spec)
         nodes = replace(recorded, transform=_joined([found, *parts[1:]]), rounding=_FLOAT32)
         return Port("input", spec.name, RAW, nodes, "recognized", spec, LIES)
     if record is None and spec.dtype in graph.FLOATS:
@@ -94,6 +96,11 @@ def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) 
         if lead.ops:
             return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec, maybe=seen)
     return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
+
+
+def _given(entry: Mapping[str, Any]) -> Transform:
+    """What values are before an adapter, as a function of raw ones; the empty one where they are raw."""
+    return Transform.from_json(entry["given"]) if "given" in entry else Transform()
 
 
 def _joined(parts: Iterable[Transform]) -> Transform:
@@ -118,8 +125,10 @@ def _output(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec)
     if not entries:
         return Port("output", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
     steps = tuple(s for e in reversed(entries) for s in Transform.from_json(e.get("steps")).steps)
-    if entries[0].get("applied") is True:  # what leaves is the model's own answer, scaled
-        return Port("output", spec.name, _space(entries, Transform(steps), spec), RAW, "baked", spec)
+    if entries[0].get("applied") is True:  # what leaves is what the newest bake made of it
+        given = _given(entries[0])
+        outside = _space(entries, given | Transform.from_json(entries[0].get("steps")), spec)
+        return Port("output", spec.name, outside, replace(outside, transform=given), "baked", spec)
     forward = Transform(steps).inverse()
     if forward is None:
         raise ModelError(f"{model.name}: the scaler of output {spec.name!r} has no inverse")

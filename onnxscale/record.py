@@ -91,6 +91,7 @@ def _scaler(p: Placement, seam: str | None) -> dict[str, Any]:
         **{k: v for k, v in known.items() if v not in (None, [])},
         **({"fed": dict(p.fed)} if p.fed else {}),
         **({"applied": True} if f.applied else {}),
+        **({"given": f.given.to_json()} if f.given is not None and f.given.steps else {}),
         "source": p.source.to_json(),
     }
 

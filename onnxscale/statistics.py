@@ -38,7 +38,8 @@ class Fitted:
     notes: what the reader decided and the user should know. layout: image facts for the ONNX metadata. warnings: what
     looks like a mistake in the numbers. profile: what `fit` measured of the data, or None.
     applied: on an output, the scaler itself is what the pipeline does after the model (an embedding divided by its length);
-    else the model was trained on scaled targets, and the output gets the inverse.
+    else the model was trained on scaled targets, and the output gets the inverse. given: what the values are before this scaler,
+    as a function of raw ones, where they are not raw (an adapter between two models).
     """
 
     scaler: Scaler
@@ -52,6 +53,7 @@ class Fitted:
     warnings: tuple[str, ...] = ()
     profile: Profile | None = None
     applied: bool = False
+    given: Transform | None = None
 
     def transform(self) -> Transform:
         return self.scaler.transform()

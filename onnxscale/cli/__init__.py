@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from onnxscale.cli import auditing, baking, converting, governing, looking, verifying
+from onnxscale.cli import auditing, baking, chaining, converting, governing, looking, verifying
 from onnxscale.errors import OnnxscaleError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command()(converting.convert)
 app.command()(governing.diff)
 app.command()(auditing.audit)
 app.command()(governing.lock)
+app.add_typer(chaining.app)
 app.command()(looking.schema)
 
 

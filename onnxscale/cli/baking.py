@@ -120,7 +120,7 @@ def bake(
         if not baked.comparison.verified:
             if as_json:
                 print(json.dumps(plain.baked(baked, None)))
-            _refuse(baked.comparison.verdict, baked.comparison.reason)
+            refuse(baked.comparison.verdict, baked.comparison.reason)
     with progress.shown("writing", "MB", len(baked.original.data), 1 << 20) as tell:
         kept = "copy" if copy_data else "link" if link_data else "share"
         path = baked.save(place, force=force, in_place=in_place, tell=tell, data=kept)
@@ -129,7 +129,7 @@ def bake(
     )
 
 
-def _refuse(verdict: str, reason: str) -> None:
+def refuse(verdict: str, reason: str) -> None:
     from onnxscale.reporting.clean import clean
 
     hint = "; --no-verify writes it all the same" if verdict == "NOT VERIFIED" else ""

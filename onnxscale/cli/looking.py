@@ -29,17 +29,19 @@ def inspect(
 
 
 def schema(
-    which: Annotated[str, typer.Argument(help="stats or record.", metavar="[stats|record]")] = "stats",
+    which: Annotated[
+        str, typer.Argument(help="stats, record, chain or contract.", metavar="[stats|record|chain|contract]")
+    ] = "stats",
     as_json: o.Json = False,
 ) -> None:
-    """Print the JSON Schema of a statistics file, or of the record in a baked model's metadata.
+    """Print the JSON Schema of a statistics file, of the record in a baked model's metadata, of a chain, or of a contract.
 
     Example:
 
       onnxscale schema record
     """
     del as_json  # it is JSON either way
-    known = ("stats", "record")
+    known = ("stats", "record", "chain", "contract")
     if which not in known:
         raise StatisticsError(f"no schema {which!r}; there are {' and '.join(known)}")
     text = (resources.files("onnxscale") / "schemas" / f"{which}.schema.json").read_text(encoding="utf-8")
