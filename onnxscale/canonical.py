@@ -52,15 +52,21 @@ class _Run:
         return _Run(np.where(crossed, -_INF, low), np.where(crossed, _INF, high), scale, shift)
 
     def steps(self) -> Iterator[Step]:
-        """The run as steps, without those that do nothing; a clip keeps its finite bounds only."""
-        if np.isfinite(self.low).any():
-            yield Step("Max", (self.low,))
-        if np.isfinite(self.high).any():
-            yield Step("Min", (self.high,))
-        if (self.scale != 1).any():
-            yield Step("Mul", (self.scale,))
-        if (self.shift != 0).any():
-            yield Step("Add", (self.shift,))
+        """The run as steps, without those that do nothing; a clip keeps its finite bounds only. Where one value is all that
+        comes out, nothing is clipped."""
+        point = self.low == self.high
+        with np.errstate(all="ignore"):
+            shift = np.where(point, self.scale * self.low + self.shift, self.shift)
+        scale = np.where(point, 0.0, self.scale)
+        low, high = np.where(scale == 0, -_INF, self.low), np.where(scale == 0, _INF, self.high)
+        if np.isfinite(low).any():
+            yield Step("Max", (low,))
+        if np.isfinite(high).any():
+            yield Step("Min", (high,))
+        if (scale != 1).any():
+            yield Step("Mul", (scale,))
+        if (shift != 0).any():
+            yield Step("Add", (shift,))
 
 
 _NOTHING = _Run(constant(-_INF), constant(_INF), constant(1.0), constant(0.0))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from onnxscale import destination, graph, pipeline, rows
-from onnxscale.comparing import Worst
+from onnxscale.comparing import OutputCheck, Worst, numbers
 from onnxscale.errors import PlanError, names
 from onnxscale.feeding import Feed
 from onnxscale.judging import judge
@@ -29,8 +29,8 @@ NUMBERS = (*graph.FLOATS, "uint8", "int8", "int16", "uint16", "int32", "int64", 
 @dataclass(frozen=True)
 class Effect:
     """One output of both models on the rows. kind: "float" or "exact" (labels). largest: difference; share: of the largest
-    value of A; tolerance: for share, from the noise of A's own arithmetic. decisions: rows whose label or argmax changed.
-    problem: why there is no number, or ""."""
+    value of A; tolerance: for share, from the noise of A's own arithmetic. decisions: rows whose label or argmax changed, or whose
+    one probability crossed 0.5. problem: why there is no number, or ""."""
 
     name: str
     kind: str
@@ -85,10 +85,26 @@ def effects(
     shared = [n for n in listed if all(isinstance(x, dict) and n in x for x in got)]
     nothing: list[Answers] = [Failure("not run")] * len(feeds)
     checks, notes = judge(feeds, got, got_plain, expected, plain, nothing, None, shared, FOLDED, {})
-    made = [
-        Effect(c.name, c.kind, c.rows, c.absolute, c.relative, c.tolerance, c.flips, c.holds, c.worst) for c in checks
-    ]
+    made = [_effect(c, _turned(c.name, expected, got)) for c in checks]
     return (*made, *(_failed("B has no such output", n) for n in listed if n not in shared)), tuple(notes)
+
+
+def _effect(c: OutputCheck, turned: int) -> Effect:
+    worst = None if c.worst is None else replace(c.worst, feed="your rows", row=c.worst.row + int(c.worst.feed))
+    return Effect(c.name, c.kind, c.rows, c.absolute, c.relative, c.tolerance, c.flips + turned, c.holds, worst)
+
+
+def _turned(name: str, expected: Sequence[Answers], got: Sequence[Answers]) -> int:
+    """Rows of a single probability that cross 0.5; 0 for any other output."""
+    count = 0
+    for one, two in zip(expected, got, strict=True):
+        a, b = (None if isinstance(x, Failure) else numbers(x[name]) for x in (one, two))
+        if a is None or b is None or a.shape != b.shape or a.size != len(np.atleast_1d(a)):
+            return 0
+        if not ((a >= 0) & (a <= 1) & (b >= 0) & (b <= 1)).all():
+            return 0
+        count += int(((a > 0.5) != (b > 0.5)).sum())
+    return count
 
 
 def _failed(problem: str, name: str = "") -> Effect:
@@ -100,7 +116,8 @@ def _called(answers: Answers, back: Mapping[str, str]) -> Answers:
 
 
 def _feeds(raw: Mapping[str, Array], slots: Sequence[Slot], two: ModelFile, renamed: Mapping[str, str]) -> list[Feed]:
-    """The rows in runs of a size that both models take; rows that fill no whole run of a fixed size are left out."""
+    """The rows in runs of a size that both models take, each labelled with its first row; rows that fill no whole run of
+    a fixed size are left out."""
     others = {s.name: s for s in graph.inputs(two.skeleton)}
     specs = [s for slot in slots for s in (slot.spec, others.get(renamed.get(slot.spec.name, slot.spec.name)))]
     fixed = {s.shape[0] for s in specs if s is not None and s.shape and isinstance(s.shape[0], int)}
@@ -108,13 +125,13 @@ def _feeds(raw: Mapping[str, Array], slots: Sequence[Slot], two: ModelFile, rena
     if not all(v.size for v in raw.values()):
         raise PlanError("the rows are empty; expected at least one")
     if len(counts) != 1 or len(fixed) > 1:
-        return [Feed("your rows", raw)]
+        return [Feed("0", raw)]
     count = counts.pop()
     step = fixed.pop() if fixed else 0
     if count < step:
         raise PlanError(f"{count} row(s) given, and a model takes {step} at a time")
     starts = range(0, count - step + 1, step) if step else range(0, count, MOST)
-    return [Feed("your rows", {n: v[i : i + (step or MOST)] for n, v in raw.items()}) for i in starts]
+    return [Feed(str(i), {n: v[i : i + (step or MOST)] for n, v in raw.items()}) for i in starts]
 
 
 def _run(model: ModelFile, feeds: Sequence[Mapping[str, Array]], seconds: float) -> tuple[list[Answers], list[Answers]]:

@@ -22,6 +22,15 @@ class StatisticsError(OnnxscaleError):
     """The statistics are missing, malformed, ambiguous or impossible."""
 
 
+class Unread(StatisticsError):
+    """A fitted estimator that no steps of ours stand for. estimator: it, or the record of it that a file holds; source: where it
+    is from (statistics.Source)."""
+
+    def __init__(self, message: str, estimator: object, source: object) -> None:
+        super().__init__(message)
+        self.estimator, self.source = estimator, source
+
+
 class PlanError(OnnxscaleError):
     """The statistics and the model do not fit each other, or the request contradicts itself."""
 

@@ -200,9 +200,13 @@ class Writer:
 
     def tensor(self, values: Array, name: str) -> str:
         tensor = numpy_helper.from_array(np.ascontiguousarray(values).reshape(np.shape(values)), self.name(name))
+        return self.held(tensor)
+
+    def held(self, tensor: onnx.TensorProto) -> str:
+        """A constant that is made already; returns its name."""
         if self._inline:
             self.nodes.append(
-                helper.make_node("Constant", [], [tensor.name], name=self.name(f"{name}/node"), value=tensor)
+                helper.make_node("Constant", [], [tensor.name], name=self.name(f"{tensor.name}/node"), value=tensor)
             )
         else:
             self.initializers.append(tensor)

@@ -79,6 +79,10 @@ def _recorded(model: ModelFile, record: Mapping[str, Any]) -> Statistics:
 
 
 def _fitted(model: ModelFile, entry: Mapping[str, Any]) -> Fitted:
+    if "converted" in entry:
+        raise StatisticsError(
+            f"{model.name}: carries a {entry['converted'].get('classes')} that was converted as a whole; take the transformer itself"
+        )
     transform = Transform.from_json(entry.get("steps"))
     applied = entry.get("applied") is True
     if entry["role"] == "output" and not applied:  # the record has what was baked: the inverse of the target's scaler

@@ -17,14 +17,15 @@ import onnx
 
 from onnxscale import (
     baking,
+    converting,
     destination,
-    graph,
     modelfile,
     origins,
     pieces,
     planning,
     preflight,
     proving,
+    rebaking,
     recognition,
     record,
     remote,
@@ -34,11 +35,11 @@ from onnxscale import (
 )
 from onnxscale.baking import Edited
 from onnxscale.comparing import DIFFERS, Comparison
-from onnxscale.errors import OutputError, PlanError
+from onnxscale.errors import OutputError, PlanError, Unread
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
 from onnxscale.plans import Options, Placement, Plan
-from onnxscale.statistics import Reading, Statistics
+from onnxscale.statistics import Reading
 from onnxscale.step import Array
 from onnxscale.verifying import Golden, Subject
 
@@ -196,8 +197,11 @@ def bake(
     """
     options = replace(options or Options(), **asked)
     reading = reading or Reading()
-    statistics = origins.read(scaler, reading)
     wanted = None if target is None else origins.read(target, reading)
+    try:
+        statistics = origins.read(scaler, reading)
+    except Unread as unread:
+        return Baked(*converting.bake(opened(model), unread, options, wanted))
     opened_model = opened(model)
     plan = planning.plan(opened_model, statistics, options, wanted)
     if reading.strict and plan.warnings:
@@ -216,6 +220,8 @@ def _compared(
     original: ModelFile, subject: Subject, plan: Plan, limit: int | None, how: Mapping[str, Any], *, prove: bool = False
 ) -> tuple[Comparison, Golden | None]:
     """Both models run, or the one proved to be the other where they are larger than `limit` bytes."""
+    if plan.converted is not None:
+        return converting.verify(original, subject, plan, **how)
     most = proving.default_limit() if limit is None else limit
     if proving.size(original) <= most and not prove:
         return verifying.verify(original, subject, plan, **how)
@@ -241,65 +247,34 @@ def verify(
     """
     subject, original = opened(baked), opened(against)
     reading = reading or Reading()
-    statistics = origins.read(scaler, reading)
     wanted = None if target is None else origins.read(target, reading)
     held = recognition.recorded(subject)
-    chosen = _as_baked(options or Options(), held, subject, statistics)
+    try:
+        statistics = origins.read(scaler, reading)
+    except Unread as unread:
+        again = replace(options or Options(), again=True)
+        original, plan, _ = converting.bake(original, unread, rebaking.fed(again, held), wanted)
+        assert plan.converted is not None
+        seams = rebaking.seams(held)
+        if ("input", plan.converted.spec.name) not in seams:
+            return Comparison(
+                DIFFERS, "the baked file carries no transformer that was converted", seed, 0, (), (), (), {}
+            )
+        content = str(subject.path) if subject.path else subject.read(0, len(subject.data))
+        own = data(plan.placements) if callable(data) else data
+        how: dict[str, Any] = {"data": own, "seed": seed, "seconds": seconds}
+        return converting.verify(original, Subject(subject.skeleton, subject, content, seams), plan, **how)[0]
+    held = recognition.recorded(subject)
+    chosen = rebaking.as_baked(options or Options(), held, subject, statistics)
     plan = planning.plan(original, statistics, chosen, wanted)
-    missing = _unmatched(held, plan)
+    missing = rebaking.unmatched(held, plan)
     if missing:
         return Comparison(DIFFERS, missing, seed, 0, (), (), (), {})
     proto = subject.skeleton
     content = str(subject.path) if subject.path else subject.read(0, len(subject.data))
-    whole = Subject(proto, subject, content, _seams(held))
+    whole = Subject(proto, subject, content, rebaking.seams(held))
     rows = data(plan.placements) if callable(data) else data
     return _compared(original, whole, plan, limit, {"data": rows, "seed": seed, "seconds": seconds})[0]
-
-
-def _as_baked(options: Options, held: dict[str, Any] | None, subject: ModelFile, statistics: Statistics) -> Options:
-    specs = {s.name: s.dtype for s in graph.inputs(subject.skeleton)}
-    options = replace(options, again=True)
-    scalers = [s for s in (held or {}).get("scalers", []) if isinstance(s, dict)]
-    first = next((s for s in scalers if s.get("role") == "input"), None)
-    if held is not None:
-        options = replace(options, form="auto" if any(s.get("form") == "fold" for s in scalers) else "nodes")
-    if first is not None:
-        dtypes = first.get("dtypes", {})
-        fed = first.get("fed", {})
-        options = replace(options, layout=fed.get("layout", "keep"), channels=fed.get("channels", "keep"))
-        options = replace(
-            options, precision=str(first.get("precision", "exact")), input_dtype=str(dtypes.get("graph", "keep"))
-        )
-        if options.axis is None and len(scalers) == 1:
-            options = replace(options, axis=int(first.get("axis", -1)) if first.get("steps") else None)
-        if not options.input and len(statistics.inputs) == 1 and None in statistics.inputs:
-            options = replace(options, input=str(first.get("tensor", "")))
-    elif specs:
-        floats = [d for d in specs.values() if d in planning.INPUT_DTYPES]
-        options = replace(options, input_dtype=floats[0] if len(floats) == 1 else options.input_dtype)
-    known = options.input_dtype in planning.INPUT_DTYPES or options.input_dtype is None
-    return options if known else replace(options, input_dtype="keep")
-
-
-def _unmatched(held: dict[str, Any] | None, plan: Plan) -> str:
-    """In words, scalers of the record that the statistics say nothing of, or the reverse; "" where they match."""
-    if held is None:
-        return ""
-    baked = {(s.get("role"), s.get("tensor")) for s in held.get("scalers", []) if isinstance(s, dict)}
-    asked = {(p.role, p.spec.name) for p in plan.placements}
-    if baked == asked:
-        return ""
-    listed = [", ".join(f"{r} {t!r}" for r, t in sorted(map(_strings, s))) or "nothing" for s in (baked, asked)]
-    return f"the baked file scales {listed[0]}; the statistics are for {listed[1]} (a target scaler is given with --target)"
-
-
-def _strings(pair: tuple[object, object]) -> tuple[str, str]:
-    return str(pair[0]), str(pair[1])
-
-
-def _seams(held: dict[str, Any] | None) -> dict[tuple[str, str], str]:
-    scalers = (held or {}).get("scalers", [])
-    return {(str(s["role"]), str(s["tensor"])): str(s["seam"]) for s in scalers if isinstance(s, dict) and "seam" in s}
 
 
 def unbake(model: Model, out: str | os.PathLike[str], *, force: bool = False) -> Path:

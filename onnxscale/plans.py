@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from onnxscale import precision
 from onnxscale.folding import Fold
@@ -96,14 +97,32 @@ class Placement:
 
 
 @dataclass(frozen=True, eq=False)
+class Converted:
+    """A transformer in front of an input by way of skl2onnx. spec: the model's input. fed: what the app feeds instead. prose: the
+    classes it is made of. dtype: in which its graph computes. estimator, columns: itself and its raw columns, for verification."""
+
+    spec: InputSpec
+    fed: tuple[InputSpec, ...]
+    prose: str
+    dtype: str
+    version: str
+    source: Source
+    estimator: Any = None
+    columns: Any = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """What a bake will do. left: inputs that stay as they are. notes: on the model as a whole."""
+    """What a bake will do. left: inputs that stay as they are. notes: on the model as a whole. converted: a transformer that goes
+    in front by way of skl2onnx, or None."""
 
     model: str
     placements: tuple[Placement, ...]
     left: tuple[InputSpec, ...]
     notes: tuple[str, ...] = ()
     keep_original: str = "auto"
+    converted: Converted | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

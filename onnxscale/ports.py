@@ -71,6 +71,8 @@ def of_fitted(fitted: Fitted, source: Source) -> Space:
 
 def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) -> Port:
     entries = _entries(record, "input", spec.name)
+    if any("converted" in e for e in entries):
+        return Port("input", spec.name, RAW, UNKNOWN, "baked", spec)
     if entries:
         parts = [Transform.from_json(e.get("steps")) for e in entries]
         recorded = _space(entries, _joined(parts), spec)

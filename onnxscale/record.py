@@ -17,7 +17,7 @@ from onnxscale.comparing import Comparison
 from onnxscale.errors import ModelError
 from onnxscale.folding import Absorption
 from onnxscale.modelfile import ModelFile
-from onnxscale.plans import Placement, Plan
+from onnxscale.plans import Converted, Placement, Plan
 from onnxscale.step import Array
 from onnxscale.transform import encode
 from onnxscale.verifying import Golden
@@ -36,7 +36,10 @@ def make(
     record: dict[str, Any] = {
         "format": FORMAT,
         "tool": {"name": "onnxscale", "version": version()},
-        "scalers": [_scaler(p, edited.seams.get((p.role, p.spec.name))) for p in plan.placements],
+        "scalers": [
+            *([] if plan.converted is None else [_converted(plan.converted, edited.seams)]),
+            *(_scaler(p, edited.seams.get((p.role, p.spec.name))) for p in plan.placements),
+        ],
         "original": {"sha256": sha256, "size": len(model.data)},
         **baking.undo(model, edited, plan.keep_original),
     }
@@ -106,6 +109,19 @@ def _met(model: ModelFile, p: Placement) -> dict[str, Any] | None:
         "axis": found.axis,
         "source": source,
     }
+
+
+def _converted(c: Converted, seams: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """A transformer that no steps stand for: what it is, and what the app feeds it."""
+    return {
+        "role": "input", "tensor": c.spec.name, "kind": "sklearn", "steps": [], "axis": 1, "form": "nodes",
+        "precision": "exact" if c.dtype == "float64" else "single",
+        "dtypes": {"graph": c.fed[0].dtype, "arithmetic": c.dtype, "inside": c.spec.dtype},
+        "converted": {"by": f"skl2onnx {c.version}", "classes": c.prose, "inputs": [s.name for s in c.fed]},
+        "features": [col.name for col in c.columns],
+        "seam": seams["input", c.spec.name],
+        "source": c.source.to_json(),
+    }  # fmt: skip
 
 
 def _absorbed(a: Absorption) -> dict[str, Any]:

@@ -239,8 +239,8 @@ def _compared(
         verdict = VERIFIED if proven else NOT_VERIFIED
         where = "at the seam: " if proven else ""
         reason = f"{where}the model draws random numbers ({', '.join(drawn)}), so its outputs prove nothing"
-    golden = _golden(feeds, expected, checks) if verdict == VERIFIED else None
-    return Comparison(verdict, reason, seed, rows, tuple(seams), tuple(checks), (*notes, *more), versions), golden
+    kept = golden(feeds, expected, checks) if verdict == VERIFIED else None
+    return Comparison(verdict, reason, seed, rows, tuple(seams), tuple(checks), (*notes, *more), versions), kept
 
 
 def _all(answers: list[Answers] | Failure, count: int) -> list[Answers]:
@@ -313,7 +313,7 @@ def _verdict(seams: Sequence[SeamCheck], checks: Sequence[OutputCheck], notes: S
     return VERIFIED, "the seam and every output agree" if seams else "every output agrees"
 
 
-def _golden(feeds: Sequence[Feed], expected: Sequence[Answers], checks: Sequence[OutputCheck]) -> Golden | None:
+def golden(feeds: Sequence[Feed], expected: Sequence[Answers], checks: Sequence[OutputCheck]) -> Golden | None:
     """The feed made for it, where it and its answers are small numbers. Tolerances are rounded up to a power of ten, at
     least that of another machine's arithmetic."""
     for feed, answer in zip(feeds, expected, strict=True):

@@ -119,8 +119,8 @@ def test_any_changed_digit_of_nine_is_told(value: float, place: int, key: str) -
     assert feature.sigmas == pytest.approx(size, rel=1e-3, abs=1e-15)
 
 
-def rows_folder(tmp_path: Path) -> Path:
-    raw = np.random.default_rng(0).standard_normal((40, 4)) * build.STD + build.MEAN
+def rows_folder(tmp_path: Path, rows: int = 40) -> Path:
+    raw = np.random.default_rng(0).standard_normal((rows, 4)) * build.STD + build.MEAN
     np.save(tmp_path / "rows.npy", raw.astype("f"))
     return tmp_path / "rows.npy"
 
@@ -197,7 +197,7 @@ def test_a_scaler_before_somebody_elses_scaler_is_twice(form: str) -> None:
 
 
 def test_what_it_does_to_the_outputs(cli, tmp_path: Path) -> None:
-    rows = rows_folder(tmp_path)
+    rows = rows_folder(tmp_path, 700)
     a, same, off = (tmp_path / f"{n}.onnx" for n in ("a", "same", "off"))
     a.write_bytes(baked(build.mlp(), z()))
     same.write_bytes(baked(build.mlp(), z(), form="nodes"))
@@ -207,8 +207,9 @@ def test_what_it_does_to_the_outputs(cli, tmp_path: Path) -> None:
     (output,) = json.loads(got.stdout)["outputs"]
     x = np.load(rows)
     one, two = (onnx_run(p, x) for p in (a, off))
-    assert got.returncode == 1 and not output["holds"] and output["rows"] == 40
+    assert got.returncode == 1 and not output["holds"] and output["rows"] == 700
     assert output["largest"] == pytest.approx(float(np.abs(one - two).max()), rel=1e-5)
+    assert output["worst"]["row"] == int(np.abs(one - two).max(1).argmax())
     assert output["decisions"] == int((one.argmax(1) != two.argmax(1)).sum()) > 0
 
 
@@ -227,6 +228,15 @@ def test_models_of_a_fixed_batch_and_labels(tmp_path: Path) -> None:
     found = onnxscale.diff(baked(fixed, z()), baked(fixed, z(build.MEAN[::-1])), data=rows_folder(tmp_path))
     (output,) = found.outputs
     assert output.kind == "exact" and output.rows == 40 and 0 < output.decisions <= 40
+
+
+def test_a_probability_that_crosses_a_half_is_a_decision(tmp_path: Path) -> None:
+    a, b = (tmp_path / n for n in ("a.onnx", "b.onnx"))
+    a.write_bytes(baked(build.logistic(), z()))
+    b.write_bytes(baked(build.logistic(), z(build.MEAN + build.STD)))
+    (output,) = onnxscale.diff(a, b, data=rows_folder(tmp_path)).outputs
+    x = np.load(tmp_path / "rows.npy")
+    assert output.decisions == int(((onnx_run(a, x) > 0.5) != (onnx_run(b, x) > 0.5)).sum()) > 0
 
 
 def test_weights_that_differ_are_seen_on_rows(tmp_path: Path) -> None:

@@ -245,3 +245,34 @@ def test_a_permutation_of_many_features_is_seen_quickly() -> None:
     mean, std, order = rng.normal(size=20_000), rng.uniform(1, 2, 20_000), rng.permutation(20_000)
     found = compare(space(("Sub", mean), ("Div", std)), space(("Sub", mean[order]), ("Div", std[order])))
     assert found is not None and "in another order" in found.reason
+
+
+bound = st.sampled_from([0.0, 1.0, -1.0, 2.0, -3.0, 0.5, 10.0, -7.25])
+values = st.one_of(bound, st.tuples(bound, bound, bound))
+written = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["Sub", "Add", "Mul", "Max", "Min"]), values),
+        st.tuples(st.just("Div"), st.sampled_from([2.0, -0.5, 4.0])),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=written, x=hnp.arrays(float, (12, 3), elements=st.floats(-50, 50)))
+def test_the_canonical_form_of_any_arithmetic(steps, x) -> None:
+    """The same function, no shorter form of itself, and one fingerprint with a detour that comes back."""
+    function = t(*steps)
+    form = canonical(function)
+    np.testing.assert_allclose(*np.broadcast_arrays(form(x), function(x)), rtol=1e-9, atol=1e-9)
+    assert canonical(form) == form and len(form.steps) <= 4
+    detour = t(*steps, ("Mul", -4.0), ("Add", 8.0), ("Sub", 8.0), ("Div", -4.0))
+    assert fingerprint(Space(detour)) == fingerprint(Space(function))
+    assert compare(Space(detour), Space(function)) is None
+
+
+def test_one_value_is_one_value_however_it_came_about() -> None:
+    """0 * x + 3, and a clip of both sides to 3."""
+    ways = [space(("Mul", 0), ("Add", 3)), space(("Max", 3), ("Min", 3)), space(("Max", -1), ("Mul", 0), ("Add", 3))]
+    assert len({fingerprint(w) for w in ways}) == 1

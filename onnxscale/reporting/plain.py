@@ -38,6 +38,17 @@ def plan(p: Plan) -> dict[str, Any]:
     return {
         "model": p.model,
         "placements": [placement(x) for x in p.placements],
+        "converted": None
+        if p.converted is None
+        else {
+            "tensor": value(p.converted.spec),
+            "inputs": [value(s) for s in p.converted.fed],
+            "classes": p.converted.prose,
+            "by": f"skl2onnx {p.converted.version}",
+            "arithmetic": p.converted.dtype,
+            "source": p.converted.source.to_json(),
+            "notes": list(p.converted.notes),
+        },
         "unscaled_inputs": [value(s) for s in p.left],
         "notes": list(p.notes),
         "warnings": list(p.warnings),

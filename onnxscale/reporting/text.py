@@ -11,7 +11,7 @@ import numpy as np
 from onnxscale.comparing import Comparison, Flip, OutputCheck, SeamCheck, Worst
 from onnxscale.folding import Absorption
 from onnxscale.looking import Inspection, Selftest
-from onnxscale.plans import Placement, Plan
+from onnxscale.plans import Converted, Placement, Plan
 from onnxscale.reporting.clean import clean
 from onnxscale.transform import Transform, decode
 
@@ -20,7 +20,7 @@ MOST_FEATURES = 40
 
 def plan(p: Plan) -> str:
     """The plan in words: per scaler, what goes where, in which arithmetic, and why."""
-    lines = [f"Plan for {p.model}"]
+    lines = [f"Plan for {p.model}", *(_converted(p.converted) if p.converted else [])]
     for x in p.placements:
         lines += _placement(x)
     for spec in p.left:
@@ -28,6 +28,18 @@ def plan(p: Plan) -> str:
     lines += [f"  note: {n}" for n in p.notes]
     lines += [f"  WARNING: {w}" for w in p.warnings]
     return "\n".join(map(clean, lines))
+
+
+def _converted(c: Converted) -> list[str]:
+    origin = " ".join(w for w in (c.source.format, c.source.path, c.source.framework, c.source.version) if w)
+    fed = ", ".join(s.prose() for s in c.fed[:6]) + (f" and {len(c.fed) - 6} more" if len(c.fed) > 6 else "")
+    return [
+        f"  input {c.spec.prose()}",
+        f"    by         {c.prose} from {origin}, by way of skl2onnx {c.version}",
+        f"    app feeds  {fed}",
+        f"    form       nodes in {c.dtype}",
+        *(f"    note       {n}" for n in c.notes),
+    ]
 
 
 def _placement(p: Placement) -> list[str]:
@@ -166,6 +178,13 @@ def inspection(i: Inspection) -> str:
 def _scaler(s: Mapping[str, Any]) -> list[str]:
     transform = Transform.from_json(s.get("steps", []))
     source = s.get("source", {})
+    by = s.get("converted")
+    if isinstance(by, Mapping):
+        return [
+            f"  transformer on {s.get('role')} {s.get('tensor')!r}: {by.get('classes')}, by way of {by.get('by')}",
+            f"    takes {', '.join(map(str, by.get('inputs', [])))}",
+            f"    source {', '.join(f'{k} {v}' for k, v in source.items())}",
+        ]
     dtypes = s.get("dtypes", {})
     types = " -> ".join(str(dtypes.get(k)) for k in ("graph", "arithmetic", "inside"))
     lines = [

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxscale import linting, remote
-from onnxscale.errors import ModelError, StatisticsError
+from onnxscale.errors import ModelError, StatisticsError, Unread
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import (
     csvs,
@@ -194,6 +194,8 @@ def _read_bytes(data: bytes, name: str, reading: Reading, path: Path | None = No
         if isinstance(content, Document):
             return records.statistics(content, reading, source)
         return _read_mapping(content, reading, source)
+    except Unread as unread:
+        raise Unread(f"{name}: {unread}", unread.estimator, unread.source) from None
     except StatisticsError as error:
         raise StatisticsError(f"{name}: {error}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from onnxscale.errors import StatisticsError
+from onnxscale.errors import StatisticsError, Unread
 from onnxscale.sources import sklearns, visions
 from onnxscale.sources.inert import Estimator
 from onnxscale.statistics import Reading, Source, Statistics
@@ -29,4 +29,7 @@ def read(source: object, reading: Reading) -> Statistics:
     if root is None:
         raise StatisticsError(f"{type(source).__name__} has no attributes")
     version = str(getattr(sys.modules.get("sklearn"), "__version__", ""))
-    return sklearns.statistics(root, Source(f"scikit-learn {root.name}"), version)
+    try:
+        return sklearns.statistics(root, Source(f"scikit-learn {root.name}"), version)
+    except Unread as unread:
+        raise Unread(str(unread), source, unread.source) from None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxscale.errors import StatisticsError, names
+from onnxscale.errors import StatisticsError, Unread, names
 from onnxscale.scalers import SKLEARN, Function, Scaler, Steps
 from onnxscale.scalers.states import function_name
 from onnxscale.sources import blocks
@@ -58,8 +58,32 @@ class LiveState(dict[str, Any]):
 def statistics(root: Estimator, source: Source, version: str = "") -> Statistics:
     """The scalers of an estimator: for the input, and for the output where a transformed target is among them.
 
-    version: of scikit-learn, where the attributes do not say it. Raises StatisticsError naming the class and the attribute.
+    version: of scikit-learn, where the attributes do not say it. Raises StatisticsError naming the class and the attribute; as
+    Unread where the estimator is one of scikit-learn's that others may know how to convert.
     """
+    try:
+        return _statistics(root, source, version)
+    except StatisticsError as error:
+        if not _foreign(root):
+            raise
+        known = str(root.state.get("_sklearn_version") or version)
+        raise Unread(str(error), root, dataclasses.replace(source, framework="scikit-learn", version=known)) from None
+
+
+def _foreign(root: Estimator, depth: int = 0) -> bool:
+    """Whether there is a class of scikit-learn's inside that no steps stand for, or a column of text."""
+    if root.package != "sklearn" or depth > DEPTH or predicts(root):
+        return False
+    state = root.state
+    if root.name not in COMPOSED:
+        filled = state.get("statistics_")
+        return root.name not in SKLEARN or (filled is not None and np.asarray(filled).dtype.kind in "OU")
+    listed = [item for key in ("steps", "transformers_", "transformer_list") for item in state.get(key) or ()]
+    inside = [look(item[1]) for item in listed if isinstance(item, list | tuple) and len(item) > 1]
+    return any(_foreign(part, depth + 1) for part in inside if part is not None)
+
+
+def _statistics(root: Estimator, source: Source, version: str) -> Statistics:
     version = str(root.state.get("_sklearn_version") or version)
     source = dataclasses.replace(
         source, framework="scikit-learn", version=version,
