@@ -161,6 +161,7 @@ def _compared(one: Side, two: Side, a: Port | None, b: Port | None, tolerance: f
         what = f"is scaled in {where} ({port.inside.prose()})" if _scaled(port) else f"is only in {where}"
         return Compared(port.role, a, b, DIFFERS, f"{what}; {absent} has no such tensor")
     notes = _beside(a, b)
+    a, b = _taken(a, b, tolerance), _taken(b, a, tolerance)
     if not _scaled(a) and not _scaled(b):
         return Compared(a.role, a, b, UNSCALED, notes=notes)
     if not _scaled(a) or not _scaled(b):
@@ -174,6 +175,15 @@ def _compared(one: Side, two: Side, a: Port | None, b: Port | None, tolerance: f
         reason = found.reason.replace("the first", "A").replace("the second", "B")
         return Compared(a.role, a, b, DIFFERS, reason, changes.changed(here, there, found), notes)
     return Compared(a.role, a, b, DIFFERS, wrong, notes=notes) if wrong else Compared(a.role, a, b, SAME, notes=notes)
+
+
+def _taken(port: Port, other: Port, tolerance: float | None) -> Port:
+    """A bare input whose graph starts with exactly what the other side says, taken for that: one factor for all features
+    alone would not tell a scaler from a model's own arithmetic."""
+    if _scaled(port) or port.maybe is None or not _scaled(other):
+        return port
+    read = replace(port, inside=port.maybe, how="recognized")
+    return port if changes.differs(_settled(read), _settled(other), tolerance) else read
 
 
 def _settled(port: Port) -> Space:

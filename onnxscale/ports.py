@@ -24,7 +24,8 @@ class Port:
     """An input or output. role: "input" or "output". name: of the tensor, None where a statistics file names none.
     outside: what crosses the boundary. inside: what the model's own operators see, or give. spec: None for statistics.
     how: "baked" (a record of ours), "recognized" (read back from leading nodes), "declared" (a file) or "bare".
-    note: what contradicts that, or ""."""
+    note: what contradicts that, or "". maybe: of a bare input, what its graph starts with, which may be a scaler or the
+    model's own arithmetic."""
 
     role: str
     name: str | None
@@ -33,6 +34,7 @@ class Port:
     how: str
     spec: InputSpec | None = None
     note: str = ""
+    maybe: Space | None = None
 
 
 def of(source: object, reading: Reading | None = None) -> tuple[Port, ...]:
@@ -83,12 +85,14 @@ def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) 
         return Port("input", spec.name, RAW, nodes, "recognized", spec, LIES)
     if record is None and spec.dtype in graph.FLOATS:
         lead = recognition.leading(model, spec.name)
+        rank = None if spec.shape is None else len(spec.shape)
+        axis = lead.axis if rank is None else lead.axis + rank
+        known = Source("onnx graph", model.name)
+        seen = Space(lead.transform, axis if lead.transform.shape else None, rounding=_FLOAT32, source=known)
         if lead.is_scaler:
-            rank = None if spec.shape is None else len(spec.shape)
-            axis = lead.axis if rank is None else lead.axis + rank
-            known = Source("onnx graph", model.name)
-            seen = Space(lead.transform, axis if lead.transform.shape else None, rounding=_FLOAT32, source=known)
             return Port("input", spec.name, RAW, seen, "recognized", spec)
+        if lead.ops:
+            return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec, maybe=seen)
     return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
 
 

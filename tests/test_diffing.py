@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import onnxscale
+from onnxscale import ports
 from onnxscale.changes import digit
 from onnxscale.errors import ModelError, PlanError, StatisticsError
 from tests import build
+from tests.pipelines import Case, cases
 from tests.test_remote import Ranged
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -196,6 +198,20 @@ def test_a_scaler_before_somebody_elses_scaler_is_twice(form: str) -> None:
     assert "B scales twice" in onnxscale.diff(theirs, baked(theirs, z(), form=form, again=True)).tensors[0].reason
 
 
+@pytest.mark.parametrize("case", [c for c in cases() if c.target is None], ids=str)
+def test_the_same_nodes_without_a_record_are_recognized(case: Case) -> None:
+    """As others write them; also one factor for all, where only the other side can tell that it is a scaler."""
+    made = baked(case.model, case.stats[0], axis=case.axis, input=case.input or "", form="nodes")
+    (entry, *_) = json.loads(next(p.value for p in onnx.load_from_string(made).metadata_props if p.key == "onnxscale"))[
+        "scalers"
+    ]
+    if {s["op"] for s in entry["steps"]} <= {"Sub", "Div", "Mul", "Add", "Max", "Min"}:
+        theirs = onnx.load_from_string(made)
+        del theirs.metadata_props[:]
+        found = onnxscale.diff(theirs.SerializeToString(), case.stats[0], input=case.input or "")
+        assert all(t.verdict == "same" for t in found.tensors if t.role == "input"), [t.reason for t in found.tensors]
+
+
 def test_what_it_does_to_the_outputs(cli, tmp_path: Path) -> None:
     rows = rows_folder(tmp_path, 700)
     a, same, off = (tmp_path / f"{n}.onnx" for n in ("a", "same", "off"))
@@ -322,6 +338,20 @@ def test_a_far_model_is_compared_over_byte_ranges(server, tmp_path: Path) -> Non
     found = onnxscale.diff(f"{url}/big.onnx", changed)
     assert [f.feature for f in found.tensors[0].features] == [17]
     assert 0 < handler.sent < 1_000_000
+
+
+@pytest.mark.parametrize("form", ["nodes", "auto"])
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_every_shipped_model_is_the_same_as_each_of_its_statistics_files(case: Case, form: str) -> None:
+    """Files that the frameworks themselves wrote; what of a record's steps can be read back from the nodes agrees."""
+    made = baked(case.model, case.stats[0], target=case.target, axis=case.axis, input=case.input or "", form=form)
+    assert not [p.note for p in ports.of(made) if p.note]
+    for file in case.stats:
+        found = onnxscale.diff(made, file, input=case.input or "")
+        assert found.same, (file, [t.reason for t in found.tensors])
+    if case.target is not None:
+        outputs = [p.name for p in ports.of(made) if p.role == "output" and p.how == "baked"]
+        assert onnxscale.diff(made, case.target, output=outputs[0]).same
 
 
 BASES = [
