@@ -170,9 +170,10 @@ def _likeness(here: Pair, there: Pair) -> str:
     """The first of the known changes of an affine that this one is, in words; "" where it is none of them."""
     if not here or not there:
         return ""
-    if any(not np.array_equal(here[k], there[k]) for k in ("low", "high")):
-        return _clipped(here, there)
-    return next((words for row in LIKENESSES if (words := row(here, there))), "")
+    with np.errstate(all="ignore"):
+        if any(not np.array_equal(here[k], there[k]) for k in ("low", "high")):
+            return _clipped(here, there)
+        return next((words for row in LIKENESSES if (words := row(here, there))), "")
 
 
 def _clipped(here: Pair, there: Pair) -> str:

@@ -50,6 +50,9 @@ def of(source: object, reading: Reading | None = None) -> tuple[Port, ...]:
 
 def of_model(model: ModelFile) -> tuple[Port, ...]:
     """The ports of an open model, from its record, else from what its graph starts with. Runs nothing."""
+    odd = [v.name for v in (*model.skeleton.graph.input, *model.skeleton.graph.output) if not isinstance(v.name, str)]
+    if odd:  # protobuf gives text that is not UTF-8 as bytes
+        raise ModelError(f"{model.name}: the name {odd[0]!r} in its graph is not UTF-8; the model is damaged")
     record = recognition.recorded(model)
     inputs = [_input(model, record, spec) for spec in graph.inputs(model.skeleton)]
     outputs = [_output(model, record, spec) for spec in graph.outputs(model.skeleton)]

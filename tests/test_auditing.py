@@ -183,6 +183,12 @@ def test_sarif_has_the_outline_of_the_standard(found: onnxscale.Audit) -> None:
         assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
 
 
+def test_sarif_is_read_by_models_of_the_standard(found: onnxscale.Audit) -> None:
+    sarif = pytest.importorskip("sarif_pydantic")
+    read = sarif.Sarif.model_validate_json(json.dumps(audits.sarif(found)))
+    assert len(read.runs[0].results) == len(found.findings)
+
+
 @pytest.mark.slow
 def test_sarif_holds_against_the_published_schema(found: onnxscale.Audit) -> None:
     try:

@@ -89,6 +89,14 @@ def test_every_flipped_bit_is_found(repo: Path) -> None:
     assert not found(repo)
 
 
+def test_a_tensor_whose_name_is_no_longer_text(repo: Path) -> None:
+    victim = repo / "models" / "a.onnx"
+    whole = victim.read_bytes()
+    at = whole.index(b"\n\x01x\x12", whole.index(b"Softmax"))  # the ValueInfo of the input x
+    victim.write_bytes(whole[: at + 2] + b"\xf8" + whole[at + 3 :])
+    assert found(repo) == [("models/a.onnx", "unreadable")] and "is not UTF-8" in message(repo)
+
+
 @pytest.mark.slow
 def test_every_single_bit_of_a_model_is_found(repo: Path) -> None:
     victim = repo / "models" / "b.onnx"

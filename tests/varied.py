@@ -364,3 +364,38 @@ case(
     serve_dot_py=P.serve_table(f"    x -= np.array({P.MEAN})\n    x /= np.array({P.STD})"),
     model_dot_onnx=P.stored(T, {"mean": P.MEAN, "std": P.STD}, form="auto"),
 )
+
+CHAIN = """import onnxruntime
+import numpy as np
+from preprocessing import preprocess
+s = onnxruntime.InferenceSession('net.onnx')
+
+
+def infer(img):
+    x = preprocess(img)
+    {}
+    return s.run(['y'], {{'x': x}})
+"""
+case("scaled by an imported function, then again", {"scaled-twice"}, preprocessing_dot_py=shared, net_dot_onnx=I,
+     serve_dot_py=CHAIN.format(f"x = (x - np.array({P.M255})) / np.array({P.S255})"))  # fmt: skip
+case("divided by 255 after an imported function did", {"scaled-twice"}, preprocessing_dot_py=shared, net_dot_onnx=I,
+     serve_dot_py=CHAIN.format("x = x / 255"))  # fmt: skip
+case(
+    "scaled by an imported function only",
+    set(),
+    preprocessing_dot_py=shared,
+    net_dot_onnx=I,
+    serve_dot_py=CHAIN.format("x = x[None]"),
+)
+case("a file of no role beside a baked model", {"scaled-twice"}, pipeline_dot_py=shared, net_dot_onnx=B)
+case("a file of training beside a baked model", set(), pipeline_dot_py=shared, net_dot_onnx=B,
+     train_dot_py="from pipeline import preprocess\nloss(preprocess(x)).backward()\n")  # fmt: skip
+case(
+    "two folders of statistics",
+    {"stale-copy"},
+    north__stats_dot_json={"mean": P.MEAN, "std": P.STD},
+    south__stats_dot_json=P.NEW,
+)
+case("two runs", set(), runs__run1__stats_dot_json={"mean": P.MEAN, "std": P.STD}, runs__run2__stats_dot_json=P.NEW)
+case("two teams", set(), cats__stats_dot_json={"mean": P.MEAN, "std": P.STD}, dogs__stats_dot_json=P.NEW,
+     cats__train_dot_py=P.TRAIN_TABLE, dogs__train_dot_py=P.TRAIN_TABLE)  # fmt: skip

@@ -14,7 +14,7 @@ from onnxscale.step import Array
 @dataclass(frozen=True, eq=False)
 class Repository:
     """All facts, with what is asked of them by name. code: files of code; modules, names: their paths, and those of models and
-    statistics, by the last part of the path."""
+    statistics, by the last part of the path; folders: those of models. lived: folders with code or models in or below them."""
 
     files: Mapping[str, Facts]
     code: tuple[Facts, ...]
@@ -23,6 +23,7 @@ class Repository:
     modules: Mapping[str, tuple[str, ...]]
     names: Mapping[str, tuple[str, ...]]
     folders: Mapping[str, tuple[str, ...]]
+    lived: frozenset[str]
 
 
 def repository(facts: Iterable[Facts]) -> Repository:
@@ -41,9 +42,10 @@ def repository(facts: Iterable[Facts]) -> Repository:
         names.setdefault(path.rpartition("/")[2], []).append(path)
     for path in models:
         folders.setdefault(folder(path), []).append(path)
-    return Repository(
-        files, code, models, tables, *({k: tuple(v) for k, v in d.items()} for d in (modules, names, folders))
-    )
+    parts = [p.split("/") for p in (*models, *(f.path for f in code))]
+    lived = frozenset("/".join(p[:i]) for p in parts for i in range(1, len(p)))
+    by_stem, by_name, by_folder = ({k: tuple(v) for k, v in d.items()} for d in (modules, names, folders))
+    return Repository(files, code, models, tables, by_stem, by_name, by_folder, lived)
 
 
 def folder(path: str) -> str:

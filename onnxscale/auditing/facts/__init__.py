@@ -36,7 +36,7 @@ class Kind:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("ONNX models", (".onnx", ".ort.onnx"), 1 << 50, lambda s, p, d: models.read(s, p), whole=False),
+    Kind("ONNX models", (".onnx",), 1 << 50, lambda s, p, d: models.read(s, p), whole=False),
     Kind("Python sources", (".py",), python.LARGEST, lambda s, p, d: python.read(d, p)),
     Kind("Jupyter notebooks", (".ipynb",), 16 << 20, lambda s, p, d: python.read_notebook(d, p)),
     Kind("MLflow models", ("MLmodel",), TEXT, lambda s, p, d: registries.read(d, p)),

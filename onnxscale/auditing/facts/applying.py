@@ -22,7 +22,8 @@ def call(book: Book, node: ast.Call, scope: Scope, c: Call) -> Value:
         found = row(book, node, scope, c)
         if not isinstance(found, Pass):
             return found
-    return _unknown(c)
+    made = _unknown(c)
+    return replace(made, foreign=c.name) if isinstance(made, Data) and c.name in book.imported else made
 
 
 def _fits(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:

@@ -32,7 +32,7 @@ class Norm:
     object of a library), "config" (a runtime applies it), "statistics", "prose". text: as it is written. function: around it, "" for
     none. role: "train", "serve", "test" or "". unit: the largest raw value (255 or 1) where the code says so, else 0.
     own: by the data's own mean and std. names: of the features, or (). written: a mean and a std as they stand. root: what the
-    data are called.
+    data are called. after: the imported function that gave them, or "".
     """
 
     where: Where
@@ -46,6 +46,7 @@ class Norm:
     names: tuple[str, ...] = ()
     written: tuple[Array | None, Array | None] = (None, None)
     root: str = ""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

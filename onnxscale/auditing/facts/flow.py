@@ -114,7 +114,7 @@ def _bind(target: ast.expr, made: Value, scope: Scope) -> None:
             made = Known(made.values, name)
         elif isinstance(made, Data) and not made.steps:
             role = words.part(name)
-            made = parameter(name, None) if role and not made.unit else Data(name, unit=made.unit)
+            made = parameter(name, None) if role and not made.unit else Data(name, unit=made.unit, foreign=made.foreign)
         scope.names[name] = made
     elif isinstance(target, ast.Subscript):
         of = dotted(target.value)

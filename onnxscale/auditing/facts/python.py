@@ -27,6 +27,11 @@ _SERVES = re.compile(
 _TRAINS = re.compile(
     r"\.backward\(|\.fit\(|DataLoader\(|optim\.|\.fit_transform\(|\.compile\(\s*(?:optimizer|loss)|ImageFolder\(|train_test_split"
 )
+_WORTH = re.compile(  # a file without any of these says nothing of normalization, and is not read further
+    r"mean|mu\b|std|sigma|255|256|127|128|65535|scal|normali|standardi|onnx|pickle|joblib|load|\.fit|adapt|imread|preprocess|_values|"
+    r"totensor|to_tensor|min|max|\.json|\.npz|\.ya?ml|split",
+    re.IGNORECASE,
+)
 _RESCALED = re.compile(r"ToTensor\(|to_tensor\(|scale\s*=\s*True|ConvertImageDtype\(")
 
 
@@ -70,6 +75,8 @@ def _no_magic(line: str) -> str:
 
 def _source(text: str, path: str, kind: str, place: Callable[[int], Where]) -> Facts:
     role = words.role_of_path(path) or _role_of_text(text)
+    if not _WORTH.search(text):
+        return Facts(path, kind, role)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -49,7 +49,15 @@ class Book:
         """Data with a record of its normalization, in the place of the record of what it was before."""
         self.norms.pop(old or data.serial, None)
         serial = self._record(
-            node, data.steps, scope, by, data.unit, own=data.own, written=data.written, root=data.root
+            node,
+            data.steps,
+            scope,
+            by,
+            data.unit,
+            own=data.own,
+            written=data.written,
+            root=data.root,
+            after=data.foreign,
         )
         return replace(data, serial=serial)
 
@@ -69,6 +77,7 @@ class Book:
         own: bool = False,
         written: object = None,
         root: str = "",
+        after: str = "",
     ) -> int:
         self.serial += 1
         if len(self.norms) < MOST_NORMS:
@@ -84,6 +93,7 @@ class Book:
                 own,
                 written=kept,
                 root=root,
+                after=after,
             )
         return self.serial
 

@@ -44,7 +44,8 @@ class Own:
 @dataclass(frozen=True, eq=False)
 class Data:
     """What is not constant. root: what it began as. steps: the normalization so far; own: by its own mean and std; unit: the
-    largest value of the root where it is known; serial: of the record of this normalization, 0 where there is none."""
+    largest value of the root where it is known; foreign: the imported function that gave it; serial: of the record of
+    this normalization, 0 where there is none."""
 
     root: str
     steps: Steps = ()
@@ -52,7 +53,7 @@ class Data:
     unit: float = 0.0
     serial: int = 0
     written: tuple[Array | None, Array | None] = (None, None)
-    foreign: bool = False
+    foreign: str = ""
 
 
 @dataclass(frozen=True, eq=False)

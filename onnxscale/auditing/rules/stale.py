@@ -159,7 +159,16 @@ def _same_subject(repo: Repository, one: Table, two: Table) -> bool:
     mine, yours = (repo.folders.get(h, ()) for h in homes)
     if mine and yours:
         return bool({repo.models[m].digest for m in mine} & {repo.models[m].digest for m in yours} - {""})
-    return graph.related(one.where.path, two.where.path)
+    return graph.related(one.where.path, two.where.path) or _data_alone(repo, *homes)
+
+
+def _data_alone(repo: Repository, one: str, two: str) -> bool:
+    """Whether, where two folders part, one of the two holds neither code nor models, and they are no series (run1, run2)."""
+    a, b = one.split("/"), two.split("/")
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
+    if at is None or a[at].strip("0123456789._-v") == b[at].strip("0123456789._-v"):
+        return False
+    return not all("/".join(p[: at + 1]) in repo.lived for p in (a, b))
 
 
 def _generation(table: Table) -> bool:

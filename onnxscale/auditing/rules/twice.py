@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from onnxscale.auditing import comparing, graph
+from onnxscale.auditing.facts import words
 from onnxscale.auditing.facts.base import Facts, Model, Norm, Operand, Ref, Table
 from onnxscale.auditing.facts.values import rescales
 from onnxscale.auditing.finding import Finding
@@ -20,10 +22,13 @@ RULE = Rule(
 
 
 def check(repo: Repository) -> Iterator[Finding]:
+    trained = {p for c in repo.code if c.role in ("train", "serve") for p, _ in graph.modules_of(repo, c)}
     for code in repo.code:
         if code.role != "test":
             yield from _code(repo, code)
             yield from _itself(repo, code)
+            yield from _after_import(repo, code)
+            yield from _neutral(repo, code, trained)
     for path, tables in repo.tables.items():
         for table in tables:
             if table.config and comparing.known(table.norm) is not None:
@@ -88,6 +93,58 @@ def _itself(repo: Repository, code: Facts) -> Iterator[Finding]:
                     norm.where, f"the same data are scaled twice {what}", norm.text, fix="leave one of the two away"
                 )
                 break
+
+
+def _after_import(repo: Repository, code: Facts) -> Iterator[Finding]:
+    """What an imported function of this repository has scaled already is scaled again here."""
+    for raw in code.norms:
+        if not raw.after:
+            continue
+        norm = graph.resolved(repo, code, raw)
+        for path, names in graph.modules_of(repo, code):
+            if raw.after not in names:
+                continue
+            other = repo.files[path]
+            for before in (graph.resolved(repo, other, n) for n in other.norms if n.function == raw.after):
+                both = comparing.known(norm) is not None and comparing.known(before) is not None
+                if (both and not comparing.differs(before, norm)) or (comparing.is_rescale(norm) and _divides(before)):
+                    message = f"scales again what {raw.after} of {path} has scaled"
+                    seen = f"{norm.text}  ~  {before.text}"
+                    yield RULE.at(norm.where, message, seen, before.where, fix="leave one of the two away")
+
+
+def _divides(norm: Norm) -> bool:
+    return any(isinstance(v, np.ndarray) and v.size == 1 and rescales(op, float(v.ravel()[0])) for op, v in norm.steps)
+
+
+_NEUTRAL = {
+    "model",
+    "models",
+    "net",
+    "network",
+    "export",
+    "convert",
+    "module",
+    "layers",
+    "arch",
+    "data",
+    "losses",
+    "compare",
+    "check",
+}
+
+
+def _neutral(repo: Repository, code: Facts, trained: set[str]) -> Iterator[Finding]:
+    """Code whose name says neither training nor serving, beside the only model there is, which training does not import."""
+    home = repo.folders.get(graph.folder(code.path), ())
+    alone = len(home) == 1 and len(repo.models) == 1 and not code.mentions and code.path not in trained
+    if not alone or code.role or code.fits or set(words.words(code.path.rpartition("/")[2])) & _NEUTRAL:
+        return
+    model = repo.models[home[0]]
+    for norm in code.norms:
+        clash = next(iter(_clash(graph.resolved(repo, code, norm), model)), None)
+        if clash is not None:
+            yield replace(clash, severity="warning")
 
 
 def _again(op: str, v: Operand, before: str, w: Operand) -> bool:
