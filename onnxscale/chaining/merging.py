@@ -175,13 +175,24 @@ def _merged(
         made.functions.extend(parts[stage].functions)
     for (stage, value), name in zip(ends, names[len(frees) :], strict=True):
         _boundary(made.graph.output, value, name)
-        made.graph.node.append(_identity(f"{stage}/{value.name}", name))
+        if value.type.HasField("tensor_type"):
+            made.graph.node.append(_identity(f"{stage}/{value.name}", name))
+        else:  # sequences and maps, which Identity takes late or never
+            _rename(made, f"{stage}/{value.name}", name)
     inputs = {names[i]: (s, v.name) for i, (s, v) in enumerate(frees)}
     outputs = {names[len(frees) + i]: (s, v.name) for i, (s, v) in enumerate(ends)}
     _record(made, models, {**inputs, **outputs})
     adapted = tuple(e for e in report.edges if e.verdict == DIFFERS)
     notes = [f"{e.edge.prose()}: {'; '.join(e.reasons)}" for e in report.edges if e.verdict == checking.UNKNOWN]
     return Merged(report, made, inputs, outputs, models, adapted, tuple(notes))
+
+
+def _rename(made: onnx.ModelProto, old: str, new: str) -> None:
+    graph.rewire(made.graph, old, new, keep_shape_readers=False)
+    for node in made.graph.node:
+        for i, name in enumerate(node.output):
+            if name == old:
+                node.output[i] = new
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,11 +87,11 @@ def _executor(workers: int, scheduler: str) -> Iterator[Executor | None]:
     """Where files are read: here, in processes of this machine, or on a Dask cluster. Raises OnnxscaleError."""
     if scheduler:
         try:
-            from distributed import Client
+            distributed: Any = import_module("distributed")  # typed in some of its versions only
         except ImportError:
             raise OnnxscaleError("--scheduler needs Dask: pip install 'onnxscale[dask]'") from None
         try:
-            client: Any = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+            client = distributed.Client(scheduler, timeout=10)
         except (OSError, ValueError, TimeoutError) as error:
             raise OnnxscaleError(f"--scheduler {scheduler}: cannot be reached ({str(error)[:200]})") from None
         with client:
