@@ -16,6 +16,8 @@ from onnxscale.modelfile import ModelFile
 from onnxscale.placing import find_axis, placed
 from onnxscale.plans import Options, Placement, Plan
 from onnxscale.statistics import Fitted, Source, Statistics
+from onnxscale.steps import OPERATORS
+from onnxscale.transform import Transform
 
 INTEGERS = ("uint8", "int8", "int16", "uint16", "int32", "int64")
 INPUT_DTYPES = ("keep", "float32", "float64", *INTEGERS)
@@ -184,6 +186,7 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
     found = placed(spec, transform.result, options.axis if options.axis is not None else fitted.axis)
     fitted, transform, said = pixels.fed(fitted, spec, found.axis, options.layout, options.channels)
     padding = pixels.padding(transform) if spec.shape is not None and len(spec.shape) == 4 else ""
+    said += _character(transform)
     said += [f"a raw value of {padding} is 0 once scaled: pad images with that"] if padding else []
     if len(transform.shape) != len(transform.result):
         raise PlanError(
@@ -216,6 +219,19 @@ def _on_input(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source,
     )  # fmt: skip
     placement.lowered  # noqa: B018  raises where a constant does not fit
     return replace(placement, warnings=(*fitted.warnings, *_warnings(placement)))
+
+
+def _character(transform: Transform) -> list[str]:
+    """What no affine scaler does, in words: jumps, and values that depend on their whole row."""
+    rows = [(OPERATORS[s.op], s) for s in transform.steps]
+    inside = [(OPERATORS[p.op], p) for r, s in rows for part in r.parts(s) for p in part]
+    plain = [(r, s) for r, s in (*rows, *inside) if s.op != "Cast" and not r.moves and not r.parts(s)]
+    said = []
+    if any(r.elementwise and not r.continuous for r, _ in plain):
+        said.append("discontinuous: a value just beside a bound may fall on either side of it")
+    if any(not r.elementwise for r, _ in plain):
+        said.append("per row: a scaled value depends on other values of its row, not on its own feature alone")
+    return said
 
 
 def _on_output(model: ModelFile, spec: InputSpec, fitted: Fitted, source: Source, options: Options) -> Placement:

@@ -278,3 +278,16 @@ def test_latents_of_diffusers_itself(tmp_path: Path) -> None:
     z = np.random.default_rng(0).standard_normal((2, 4))
     found = sources.read(tmp_path / "config.json", Reading(dialect="encode")).inputs[None].transform()
     np.testing.assert_array_equal(found(z), (z - 0.5) * 0.25)
+
+
+def test_the_modules_that_sentence_transformers_itself_writes(tmp_path: Path) -> None:
+    st = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
+    try:
+        modules = __import__("sentence_transformers.models", fromlist=["Normalize"])
+        parts = [modules.BoW(vocab=["a", "b", "c", "d"]), modules.Normalize()]
+        st.SentenceTransformer(modules=parts, device="cpu").save(str(tmp_path))
+    except (ImportError, AttributeError, TypeError) as error:
+        pytest.skip(f"this sentence-transformers cannot make one here: {str(error)[:80]}")
+    found = sources.read(tmp_path).outputs[None]
+    x = np.random.default_rng(0).standard_normal((5, 4))
+    np.testing.assert_allclose(found.transform()(x), x / np.linalg.norm(x, axis=1, keepdims=True), rtol=1e-12)

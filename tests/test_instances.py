@@ -312,3 +312,18 @@ def test_it_is_undone_byte_for_byte(tmp_path) -> None:
     assert {i.name for i in looking.inspect(tmp_path / "b.onnx").inputs} == {"x", "length"}
     onnxscale.unbake(tmp_path / "b.onnx", tmp_path / "o.onnx")
     assert (tmp_path / "o.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("stats", "words"),
+    [
+        ({"kind": "binarizer", "threshold": [0.5] * 4}, "discontinuous"),
+        ({"kind": "normalizer"}, "per row"),
+        ({"kind": "instance", "over": [-1]}, "per row"),
+        ({"mean": [1, 2, 3, 4], "std": [1, 2, 3, 4]}, ""),
+        ({"kind": "select", "columns": [3, 2, 1, 0], "width": 4}, ""),
+    ],
+)
+def test_the_plan_says_what_no_affine_scaler_does(stats: dict, words: str) -> None:
+    notes = " ".join(onnxscale.bake(waves(("N", 4)), stats).plan.placements[0].notes)
+    assert words in notes if words else not any(w in notes for w in ("discontinuous", "per row"))

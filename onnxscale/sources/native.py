@@ -64,10 +64,9 @@ def _only(read: Statistics, name: str) -> Fitted:
 
 
 def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fitted, int | None]:
-    unknown = [k for k in flat if k not in SYNONYMS and k not in INFORMATION]
-    if "kind" in flat and flat["kind"] in KINDS:
-        fields = {f.name for f in dataclasses.fields(KINDS[flat["kind"]])}  # type: ignore[arg-type]
-        unknown = [k for k in unknown if k not in fields]
+    kind = flat.get("kind")
+    own = {f.name for f in dataclasses.fields(KINDS[kind])} if isinstance(kind, str) and kind in KINDS else set()  # type: ignore[arg-type]
+    unknown = [k for k in flat if k not in SYNONYMS and k not in INFORMATION and k not in own]
     if unknown:
         raise StatisticsError(
             f"has the unknown keys {names(unknown)}; known are mean, std, scale, var, data_min, data_max, "
@@ -75,18 +74,17 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         )
     found: dict[str, Any] = {}
     for key, value in flat.items():
-        meaning = SYNONYMS.get(key, key)
+        meaning = key if key in own - {"features"} and not reading.kind else SYNONYMS.get(key, key)
         if meaning in found and key not in INFORMATION:
             raise StatisticsError(f"{key!r} and another key both mean {meaning!r}; only one can be meant")
         found[meaning] = value
     about = {k: found.pop(k, None) for k in BESIDE}
     if about["kind"] and not reading.kind:
-        fields = {f.name for f in dataclasses.fields(KINDS[about["kind"]])} if about["kind"] in KINDS else set()  # type: ignore[arg-type]
-        beside = BESIDE | INFORMATION | ({"data_min", "data_max"} - fields)
+        beside = BESIDE | INFORMATION | ({"data_min", "data_max"} - own)
         given_fields = {
             k: v
             for k, v in flat.items()
-            if (k in fields and k != "features") or (k not in beside and SYNONYMS.get(k) not in BESIDE)
+            if (k in own and k != "features") or (k not in beside and SYNONYMS.get(k) not in BESIDE)
         }
         scaler, keep = _of_kind(str(about["kind"]), given_fields, reading), found
     else:
