@@ -194,7 +194,9 @@ def _scaler(s: Mapping[str, Any]) -> list[str]:
     ]
     if isinstance(seen := s.get("profile"), Mapping):
         known = [k for k in ("quantiles", "correlation") if k in seen]
-        lines.append(f"    fitted on {seen.get('rows')} rows, whose profile it carries (range, moments{''.join(f', {k}' for k in known)})")
+        lines.append(
+            f"    fitted on {seen.get('rows')} rows, whose profile it carries (range, moments{''.join(f', {k}' for k in known)})"
+        )
     return lines + _features(s, transform)
 
 
