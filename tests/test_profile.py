@@ -17,7 +17,6 @@ from onnxscale.modelfile import open_model
 from onnxscale.profile import PROBABILITIES, Profile
 from onnxscale.scalers import Standard
 from onnxscale.statistics import Fitted, Source, Statistics
-
 from tests import build
 
 X = np.exp(np.random.default_rng(3).standard_normal((500, 4))).astype(np.float32)
