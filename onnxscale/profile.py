@@ -128,7 +128,8 @@ def _table(content: Any) -> Array:
         return np.asarray(content, np.float64)
     kind = {"float32": "<f4", "float64": "<f8"}[content["dtype"]]
     data = base64.b64decode(content["base64"], validate=True)
-    return np.frombuffer(data, kind).astype(np.float64).reshape(content["shape"])
+    table: Array = np.frombuffer(data, kind).astype(np.float64)
+    return table.reshape(content["shape"])
 
 
 def _spelled(values: Array) -> list[float | None]:
