@@ -127,9 +127,9 @@ def _table(content: Any) -> Array:
     if not isinstance(content, Mapping):
         return np.asarray(content, np.float64)
     kind = {"float32": "<f4", "float64": "<f8"}[content["dtype"]]
-    data = base64.b64decode(content["base64"], validate=True)
-    table: Array = np.frombuffer(data, kind).astype(np.float64)
-    return table.reshape(content["shape"])
+    rows, columns = map(int, content["shape"])
+    values = np.frombuffer(base64.b64decode(content["base64"], validate=True), kind)
+    return values.astype(np.float64).reshape(rows, columns)
 
 
 def _spelled(values: Array) -> list[float | None]:
