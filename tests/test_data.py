@@ -89,7 +89,7 @@ def test_what_is_not_a_number_is_named_with_the_flag(tmp_path: Path) -> None:
             data.opened(path, engine=engine)
     with pytest.raises(DataError, match="no column 'z'; there are 'a', 'b'"):
         data.opened(path, Selection(("z",)))
-    with pytest.raises(DataError, match="nothing.parquet: no such file"):
+    with pytest.raises(DataError, match=r"nothing\.parquet: no such file"):
         data.opened(tmp_path / "nothing.parquet")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,11 @@ def of_batches(given: Iterable[Any], chosen: Selection) -> Data:
         raise DataError("the iterator gives no rows")
     if chosen.where or chosen.shard != (1, 1):
         raise DataError("a row condition or a shard of an iterator: choose the rows before they are passed")
-    columns = chosen.chosen([str(i) for i in range(first.shape[1])], "the batches")
+    chosen_columns = chosen.chosen([str(i) for i in range(first.shape[1])], "the batches")
     dtype = _floating([first])
 
-    def read() -> Iterator[Batch]:
+    def read(asked: Sequence[int]) -> Iterator[Batch]:
+        columns = [chosen_columns[i] for i in asked]
         yield Batch(first[:, columns].astype(dtype))
         for at, values in enumerate(stream, 2):
             found = _columns(np.asarray(values), f"batch {at}")
@@ -59,7 +60,7 @@ def of_batches(given: Iterable[Any], chosen: Selection) -> Data:
                 raise DataError(f"batch {at} has {found.shape[1]} columns, the first one {first.shape[1]}")
             yield Batch(found[:, columns].astype(dtype))
 
-    return Data((), (str(first.dtype),) * len(columns), (Part(read),), once=True)
+    return Data((), (str(first.dtype),) * len(chosen_columns), (Part(read),), once=True)
 
 
 def _loaded(path: Path) -> Array | dict[str, Array]:
@@ -163,16 +164,17 @@ def _parts(arrays: list[Array], index: list[int], dtype: Any, what: str) -> Iter
     if len(lengths) > 1:
         raise DataError(f"{what}: the columns have different lengths ({', '.join(map(str, sorted(lengths)))})")
     total = lengths.pop()
-    every = index == list(range(_width(arrays)))
 
     def reader(first: int, last: int) -> Part:
-        def read() -> Iterator[Batch]:
+        def read(asked: Sequence[int]) -> Iterator[Batch]:
+            columns = [index[i] for i in asked]
+            every = columns == list(range(_width(arrays)))
             for at in range(first, last, ROWS):
                 rows = slice(at, min(at + ROWS, last))
                 if not _is_matrix(arrays):
-                    yield Batch(np.stack([arrays[i][rows] for i in index], axis=1).astype(dtype, copy=False))
+                    yield Batch(np.stack([arrays[i][rows] for i in columns], axis=1).astype(dtype, copy=False))
                 else:
-                    cut = arrays[0][rows] if every else arrays[0][rows, index]
+                    cut = arrays[0][rows] if every else arrays[0][rows, columns]
                     yield Batch(np.asarray(cut).astype(dtype, copy=False))
 
         return Part(read, last - first)

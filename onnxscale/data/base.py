@@ -32,9 +32,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the data that can be read on its own. rows: how many, or None where only reading tells."""
+    """A piece of the data that can be read on its own. read: the batches of the columns with these numbers. rows: how many, or None
+    where only reading tells."""
 
-    read: Callable[[], Iterator[Batch]]
+    read: Callable[[Sequence[int]], Iterator[Batch]]
     rows: int | None = None
 
 
@@ -92,14 +93,16 @@ class Data:
     def width(self) -> int:
         return len(self.dtypes)
 
-    def batches(self) -> Iterator[Batch]:
-        """All rows in batches of bounded size. Raises DataError where a file cannot be read."""
+    def batches(self, columns: Sequence[int] | None = None) -> Iterator[Batch]:
+        """All rows in batches of bounded size; of the columns with these numbers, by default all. Raises DataError where a file
+        cannot be read."""
+        wanted = range(self.width) if columns is None else columns
         for part in self.parts:
-            yield from part.read()
+            yield from part.read(wanted)
 
-    def arrays(self) -> Iterator[Array]:
+    def arrays(self, columns: Sequence[int] | None = None) -> Iterator[Array]:
         """The values alone: float arrays of (n, F), NaN for what is missing."""
-        for batch in self.batches():
+        for batch in self.batches(columns):
             yield batch.values
 
     @property
@@ -114,7 +117,7 @@ def sharded(parts: Sequence[Part], shard: tuple[int, int]) -> tuple[Part, ...]:
     i, n = shard
     if n == 1:
         return tuple(parts)
-    counts = [p.rows if p.rows is not None else sum(len(b.values) for b in p.read()) for p in parts]
+    counts = [p.rows if p.rows is not None else sum(len(b.values) for b in p.read([0])) for p in parts]
     total = sum(counts)
     first, last, at = total * (i - 1) // n, total * i // n, 0
     kept: list[Part] = []
@@ -127,9 +130,9 @@ def sharded(parts: Sequence[Part], shard: tuple[int, int]) -> tuple[Part, ...]:
 
 
 def _cut(part: Part, start: int, stop: int) -> Part:
-    def read() -> Iterator[Batch]:
+    def read(columns: Sequence[int]) -> Iterator[Batch]:
         at = 0
-        for batch in part.read():
+        for batch in part.read(columns):
             low, high = max(start - at, 0), min(stop - at, len(batch.values))
             if low < high:
                 yield batch.cut(low, high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def of_frame(source: object, chosen: Selection, about: Mapping[str, Any], engine
     narrow = all(schema[n] in (nw.Float32, nw.Boolean) for n in columns)
     rows = len(frame) if isinstance(frame, nw.DataFrame) else None
     dtype = np.float32 if narrow else np.float64
-    part = Part(lambda: _batches(frame, name, dtype), rows)
+    part = Part(lambda asked: _batches(frame, [columns[i] for i in asked], name, dtype), rows)
     return Data(tuple(columns), dtypes, (part,), about, frame, name, held=held)
 
 
@@ -101,8 +101,10 @@ def _filtered(part: Any, where: str) -> Any:
     return part[pl.from_pandas(part).select(pl.sql_expr(where)).to_series().fill_null(value=False).to_numpy()]
 
 
-def _batches(frame: Any, engine: str, dtype: Any) -> Iterator[Batch]:
+def _batches(whole: Any, columns: Sequence[str], engine: str, dtype: Any) -> Iterator[Batch]:
     import narwhals.stable.v2 as nw
+
+    frame = whole.select(*(nw.col(n) for n in columns))
 
     if isinstance(frame, nw.DataFrame):
         for at in range(0, len(frame), ROWS):

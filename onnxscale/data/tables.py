@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,27 +111,23 @@ def row_condition(where: str) -> Any:
 def _parts(
     table: Table, paths: list[str], system: Any, held: Any, columns: list[str], dtype: Any, condition: Any
 ) -> list[Part]:
-    wanted = list(dict.fromkeys([*columns, *(condition[1] if condition else [])]))
-
-    def batches(stream: Iterator[Any]) -> Iterator[Batch]:
-        for batch in stream:
+    def batches(stream: Callable[[list[str]], Iterator[Any]], asked: Sequence[int]) -> Iterator[Batch]:
+        wanted = [columns[i] for i in asked]
+        for batch in stream(list(dict.fromkeys([*wanted, *(condition[1] if condition else [])]))):
             rows = _filtered(batch, condition[0]) if condition else batch
             if len(rows):
-                yield as_batch([rows[n] for n in columns], dtype)
+                yield as_batch([rows[n] for n in wanted], dtype)
 
-    if table.name == "parquet":
-        return [
-            Part(
-                lambda p=p, i=i: batches(parquets.read_group(p, system, i, wanted)),  # type: ignore[misc]
-                None if condition else rows,
-            )
-            for p in paths
-            for i, rows in enumerate(parquets.groups(p, system))
-        ]
-    return [
-        Part(lambda f=f: batches(f.to_batches(columns=wanted, batch_size=ROWS, batch_readahead=1)))  # type: ignore[misc]
-        for f in held.get_fragments()
-    ]
+    def group(path: str, number: int) -> Callable[[list[str]], Iterator[Any]]:
+        return lambda wanted: parquets.read_group(path, system, number, wanted)
+
+    def fragment(held: Any) -> Callable[[list[str]], Iterator[Any]]:
+        return lambda wanted: held.to_batches(columns=wanted, batch_size=ROWS, batch_readahead=1)
+
+    if table.name != "parquet":
+        return [Part(partial(batches, fragment(f))) for f in held.get_fragments()]
+    counts = [(p, i, rows) for p in paths for i, rows in enumerate(parquets.groups(p, system))]
+    return [Part(partial(batches, group(p, i)), None if condition else rows) for p, i, rows in counts]
 
 
 def _filtered(batch: Any, expression: Any) -> Any:
