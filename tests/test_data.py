@@ -98,7 +98,11 @@ def test_folders_patterns_and_lists_are_one_table(tmp_path: Path) -> None:
     (parts / "deep").mkdir(parents=True)
     for i, name in enumerate(("one.csv", "two.csv", "deep/three.csv", "_hidden.csv")):
         (parts / name).write_text(f"x,y\n{i},2\n")
-    for source in (parts, str(parts / "**" / "*.csv"), [parts / "one.csv", parts / "two.csv", parts / "deep/three.csv"]):
+    for source in (
+        parts,
+        str(parts / "**" / "*.csv"),
+        [parts / "one.csv", parts / "two.csv", parts / "deep/three.csv"],
+    ):
         assert sorted(numbers(data.opened(source))[0][:, 0]) == [0, 1, 2]
     (parts / "four.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match="several formats"):
