@@ -13,6 +13,7 @@ import onnx
 from onnxscale import graph, modelfile, recognition, remote, sources
 from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.modelfile import ModelFile
+from onnxscale.profile import Profile
 from onnxscale.scalers import Steps
 from onnxscale.sources.picking import picked
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
@@ -98,6 +99,7 @@ def _fitted(model: ModelFile, entry: Mapping[str, Any]) -> Fitted:
         units=tuple(map(str, entry.get("units", ()))),
         data_min=ends[0],
         data_max=ends[1],
+        profile=Profile.from_json(entry["profile"]) if "profile" in entry else None,
         notes=(f"the scaler that onnxscale recorded in {model.name}",),
         applied=applied,
     )

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from onnxscale.errors import StatisticsError
 from onnxscale.profile import Profile
 from onnxscale.scalers import Scaler
 from onnxscale.step import Array
@@ -57,6 +60,24 @@ class Fitted:
 
     def transform(self) -> Transform:
         return self.scaler.transform()
+
+    def profiled(self) -> Fitted:
+        """With the range that the profile has, where the source says none. Raises StatisticsError for a profile of other data:
+        its width or its names are not the scaler's."""
+        seen, shape = self.profile, self.transform().shape
+        if seen is None:
+            return self
+        if shape and seen.width not in (shape[-1], int(np.prod(shape))):
+            raise StatisticsError(f"the profile is of {seen.width} columns, the scaler has {shape[-1]} features")
+        if self.features and seen.features and self.features != seen.features:
+            raise StatisticsError("the features of the profile are not those of the scaler, or in another order")
+        if not shape or seen.width != int(np.prod(shape)):
+            return self
+        features = self.features or (seen.features if len(shape) == 1 else ())
+        ends = (self.data_min, self.data_max)
+        if self.data_min is None and self.data_max is None and (seen.count > 0).all():
+            ends = (seen.min.reshape(shape), seen.max.reshape(shape))
+        return dataclasses.replace(self, data_min=ends[0], data_max=ends[1], features=features)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from onnxscale.scalers.affine import Affine
 from onnxscale.scalers.base import Scaler
 from onnxscale.scalers.binarizer import Binarizer
 from onnxscale.scalers.clip import Clip
+from onnxscale.scalers.decibel import Decibel
 from onnxscale.scalers.function import Function
 from onnxscale.scalers.gray import Gray
 from onnxscale.scalers.grouped import Grouped
@@ -17,15 +18,17 @@ from onnxscale.scalers.image import Image
 from onnxscale.scalers.imputer import Imputer
 from onnxscale.scalers.instance import Instance
 from onnxscale.scalers.kbins import KBins
+from onnxscale.scalers.logmel import LogMel
 from onnxscale.scalers.maxabs import MaxAbs
 from onnxscale.scalers.minmax import MinMax
-from onnxscale.scalers.mixing import Polynomial, Projection
 from onnxscale.scalers.normalizer import Normalizer
+from onnxscale.scalers.pcm import Pcm
+from onnxscale.scalers.polynomial import Polynomial
 from onnxscale.scalers.power import Power
+from onnxscale.scalers.projection import Projection
 from onnxscale.scalers.quantile import Quantile
 from onnxscale.scalers.robust import Robust
 from onnxscale.scalers.select import Select
-from onnxscale.scalers.sound import Decibel, LogMel, Pcm
 from onnxscale.scalers.spline import Spline
 from onnxscale.scalers.standard import Standard
 from onnxscale.scalers.steps import Steps

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,16 +50,7 @@ def read(data: bytes, reading: Reading) -> Statistics:
             config = jsons.read(npzs.member(archive, members[CONFIG]), 200)
             about = jsons.read(npzs.member(archive, members["metadata.json"])) if "metadata.json" in members else {}
             weights = npzs.member(archive, members[WEIGHTS], hdf5_nodes.LARGEST * 16)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OSError,
-        KeyError,
-    ) as error:
+    except npzs.DAMAGE as error:
         raise StatisticsError(f"a damaged .keras archive ({str(error)[:120]})") from None
     version = str(about.get("keras_version", ""))[:40] if isinstance(about, Mapping) else ""
     return hdf5_nodes.opened(weights, lambda nodes: _statistics(config, nodes, version, reading))  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxscale import scalers
 from onnxscale.errors import StatisticsError, names
+from onnxscale.profile import Profile
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.scalers.values import numbers
 from onnxscale.sources.configs import config_of
@@ -96,6 +97,7 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
     if about["applied"] is not None and not isinstance(about["applied"], bool):
         raise StatisticsError(f"applied: expected true or false, got {about['applied']!r}")
     low, high = (keep.get("data_min", keep.get("min")), keep.get("data_max", keep.get("max")))
+    profile = None if about["profile"] is None else Profile.from_json(about["profile"])
     notes: tuple[str, ...] = ()
     if described:
         notes = ("a pandas describe() table: its std has ddof 1",)
@@ -110,9 +112,10 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         _range(low, shape),
         _range(high, shape),
         notes + _noted(reading, flat),
+        profile=profile,
         applied=bool(about["applied"]),
     )
-    return made, ddof
+    return made.profiled(), ddof
 
 
 def _noted(reading: Reading, flat: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,16 +39,7 @@ def read(data: bytes) -> Document:
                 raise StatisticsError(f"the archive unpacks to more than {LARGEST:,} bytes; not read")
             schema = jsons.read(npzs.member(archive, members[SCHEMA]), DEPTH)
             return Document(_Reader(archive, members).node(schema, 0))
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OSError,
-        KeyError,
-    ) as error:
+    except npzs.DAMAGE as error:
         raise StatisticsError(f"a damaged skops file ({str(error)[:120]})") from None
 
 
