@@ -92,7 +92,9 @@ def write(path: Path, rows: int) -> None:
     with parquet.ParquetWriter(path, schema) as file:
         for at in range(0, rows, 500_000):
             n = min(500_000, rows - at)
-            file.write_table(pa.table({f"c{i}": kinds[i % 4](n).astype(np.float32) for i in range(WIDTH)}, schema=schema))
+            file.write_table(
+                pa.table({f"c{i}": kinds[i % 4](n).astype(np.float32) for i in range(WIDTH)}, schema=schema)
+            )
 
 
 if __name__ == "__main__":

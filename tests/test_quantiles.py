@@ -142,10 +142,9 @@ def test_shards_in_rounds_equal_the_whole(dtype: type, rows: int) -> None:
         asked = [s and radix.Search.from_json(json.loads(json.dumps(s.to_json()))) for s in searches]
         told = [dict(q.counted(scan, asked)) for scan in scans]
         read = [{i: radix.Tally.from_json(json.loads(json.dumps(t.to_json()))) for i, t in s.items()} for s in told]
-        return q.merged(*read)
+        return dict(zip(read[0], q.merged(*(list(r.values()) for r in read)), strict=True))
 
-    first = round_of([None] * width)
-    searches = q.wanted(first, BOTH)
+    searches = q.wanted(list(round_of([None] * width).values()), BOTH)
     while q.pending(searches):
         searches = q.advanced(searches, round_of(searches))
     found = q.answers(BOTH, searches)
@@ -157,9 +156,9 @@ def test_shards_in_rounds_equal_the_whole(dtype: type, rows: int) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_one_round_says_how_far_off_it_is(dtype: type) -> None:
     data = columns(dtype)
-    first = dict(q.counted(scan_of(data, 40_000), [None] * data.shape[1]))
+    first = [t for _, t in q.counted(scan_of(data, 40_000), [None] * data.shape[1])]
     values, errors = q.approximate(first, q.Asked(P))
-    for j, tally in first.items():
+    for j, tally in enumerate(first):
         kept = np.sort(data[:, j][np.isfinite(data[:, j])].astype(np.float64))
         if not kept.size:
             assert np.isnan(values[j]).all() and np.isnan(errors[j]).all()

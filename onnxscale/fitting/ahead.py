@@ -19,9 +19,10 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
     def tell(what: str, value: Any) -> None:
         while not over.is_set():
             try:
-                return waiting.put((what, value), timeout=0.1)
+                waiting.put((what, value), timeout=0.1)
             except queue.Full:
                 continue
+            break
 
     def read() -> None:
         try:

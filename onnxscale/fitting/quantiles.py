@@ -1,9 +1,9 @@
 """Exact quantiles of columns of any length, from a few scans in bounded memory; of shards, by rounds that add.
 
-    first = dict(counted(scan, [None] * width))        on every shard; then `merged` with the others'
-    searches = wanted(first, asks)                     the ranks, and how far the first round knows them
-    while pending(searches): searches = advanced(searches, dict(counted(scan, searches)))      on every shard, merged
-    answers(asks, searches)                            or `approximate(first, asks)` with the first round alone
+    first = [t for _, t in counted(scan, [None] * width)]       on every shard; then `merged` with the others'
+    searches = wanted(first, asks)                              the ranks, and how far the first round knows them
+    while pending(searches): searches = advanced(searches, dict(counted(scan, searches)))       on every shard, merged
+    answers(asks, searches)                                     or `approximate(first, ask)` with the first round alone
 
 A scan is a function of the numbers of columns: it starts over, and yields batches of just these, each an array of (n, columns) or
 a list of one array a column, float32 or float64, NaN where a value is missing.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxscale.errors import StatisticsError, names
+from onnxscale.errors import StatisticsError
 from onnxscale.fitting.ahead import ahead
 from onnxscale.fitting.radix import BUCKETS, FLOAT, Search, Tally, begin, estimated, narrowed, next_round
 from onnxscale.step import Array
@@ -111,19 +111,17 @@ def _groups(columns: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
         yield group
 
 
-def merged(mine: Mapping[int, Tally], *others: Mapping[int, Tally]) -> dict[int, Tally]:
+def merged(mine: Sequence[Tally], *others: Sequence[Tally]) -> list[Tally]:
     """The counts of several shards as one; `mine` takes them in. Raises StatisticsError where they are of different rounds."""
     for other in others:
-        if other.keys() != mine.keys():
-            raise StatisticsError(f"shards counted different columns: {names(mine)} and {names(other)}")
-        for i, tally in mine.items():
-            tally.add(other[i])
-    return dict(mine)
+        for tally, more in zip(mine, other, strict=True):
+            tally.add(more)
+    return list(mine)
 
 
-def wanted(first: Mapping[int, Tally], asks: Sequence[Asked]) -> list[Search]:
+def wanted(first: Sequence[Tally], asks: Sequence[Asked]) -> list[Search]:
     """The searches for all the order statistics that the asks need, after the first round, of every column."""
-    return [_begun(asks, tally) for _, tally in sorted(first.items())]
+    return [_begun(asks, tally) for tally in first]
 
 
 def _begun(asks: Sequence[Asked], tally: Tally) -> Search:
@@ -166,11 +164,11 @@ def _between(ask: Asked, asks: Sequence[Asked], count: int, values: Array) -> Ar
     return np.where(low == high, low, found)
 
 
-def approximate(first: Mapping[int, Tally], ask: Asked) -> tuple[Array, Array]:
+def approximate(first: Sequence[Tally], ask: Asked) -> tuple[Array, Array]:
     """What the first round alone says of the quantiles: values, float64 of (width, Q), and a bound of the error of each one's
     rank as a share of the values, float64 of (width, Q); both NaN where a column has no finite value."""
     found, errors = (np.full((len(first), len(ask.probabilities)), np.nan) for _ in range(2))
-    for i, tally in enumerate(t for _, t in sorted(first.items())):
+    for i, tally in enumerate(first):
         if tally.held:
             values, off = estimated(tally, ask.neighbours(tally.held)[0])
             found[i], errors[i] = values, off / tally.held
