@@ -25,7 +25,9 @@ def from_mapping(content: object, reading: Reading, source: Source) -> Statistic
     """The scalers of a parsed document. Raises StatisticsError naming the key and what to do."""
     config = config_of(content)
     if config is not None:
-        return config.read(content, reading, source)
+        return config.located(config.read(content, reading, source), content)
+    if isinstance(content, Mapping):
+        source = source.told(content if "framework" in content else None).told(content.get("source"))
     if isinstance(content, Mapping) and ("inputs" in content or "outputs" in content):
         extra = [k for k in content if k not in ("inputs", "outputs") and str(k) not in INFORMATION]
         if extra:
