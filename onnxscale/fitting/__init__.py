@@ -1,0 +1,1 @@
+"""Statistics from data of any size: what `onnxscale fit` does."""

@@ -1,0 +1,174 @@
+"""Exact quantiles of columns of any length, from a few scans in bounded memory; of shards, by rounds that add.
+
+    first = counted(scan, [None] * width)              on every shard; then `merged` with the others'
+    searches = wanted(first, asks)                     the ranks, and how far the first round knows them
+    while pending(searches): searches = advanced(searches, counted(scan, searches))     on every shard, merged
+    answers(asks, searches, first)                     or `approximate(first, asks)` with the first round alone
+
+A scan is a function of the numbers of columns: it starts over, and yields batches of just these, each an array of (n, columns) or
+a list of one array a column, float32 or float64, NaN where a value is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxscale.errors import StatisticsError
+from onnxscale.fitting.radix import BUCKETS, FLOAT, Search, Tally, begin, estimated, narrowed, next_round
+from onnxscale.step import Array
+
+Scan = Callable[[Sequence[int]], Iterable[Array | Sequence[Array]]]
+MEMORY = 160_000_000  # bytes of counts at a time; where a round needs more, it scans groups of columns
+_BITS = {np.dtype(kind): bits for bits, kind in FLOAT.items()}
+METHODS = ("inverted_cdf", "linear")
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """probabilities: from 0 to 1, float64 of (Q,). method, in the words of numpy.quantile: "inverted_cdf", the smallest value
+    that at least this share of the values reaches no further than, or "linear", between two neighbours (definitions 1 and 7 of
+    Hyndman and Fan, 1996)."""
+
+    probabilities: Array
+    method: str = "inverted_cdf"
+
+    def __post_init__(self) -> None:
+        given = np.asarray(self.probabilities, np.float64).reshape(-1)
+        if self.method not in METHODS or not ((given >= 0) & (given <= 1)).all():
+            raise StatisticsError(
+                f"quantiles: expected probabilities from 0 to 1 and a method of {', '.join(METHODS)}; got {self.method!r} of "
+                f"{given.tolist()[:8]}"
+            )
+        object.__setattr__(self, "probabilities", given)
+
+    def neighbours(self, count: int) -> tuple[Array, Array, Array]:
+        """Of `count` values, the ranks from 0 below and above each quantile, int64 of (Q,), and the share of the upper one.
+        The expressions are numpy's, so that rounding puts no quantile elsewhere."""
+        if self.method == "linear":
+            at = (count - 1) * self.probabilities
+            below = np.floor(at)
+            return below.astype(np.int64), np.minimum(below + 1, count - 1).astype(np.int64), at - below
+        rank = np.maximum(np.ceil(count * self.probabilities - 1), 0).astype(np.int64)
+        return rank, rank, np.zeros(len(rank))
+
+
+def quantiles(scan: Scan, width: int, *asks: Asked, tell: Callable[[int], None] = lambda rows: None) -> list[Array]:
+    """For each ask the exact quantiles of every column, float64 of (width, Q); NaN where a column has no finite value.
+
+    tell: called with the rows of each batch. Raises StatisticsError where a column changes its dtype on the way.
+    """
+    first = counted(scan, [None] * width, tell)
+    searches = wanted(first, asks)
+    while pending(searches):
+        searches = advanced(searches, counted(scan, searches, tell))
+    return answers(asks, searches, first)
+
+
+def counted(
+    scan: Scan, searches: Sequence[Search | None], tell: Callable[[int], None] = lambda rows: None
+) -> list[Tally]:
+    """One round: per column what its search asks next, or the first round where that is None. One scan, or as many as the
+    counts have groups of MEMORY bytes."""
+    tallies = [Tally(32) if s is None else next_round(s) for s in searches]
+    for group in _groups([(i, len(t.prefixes)) for i, t in enumerate(tallies) if not _done(searches[i])]):
+        for batch in scan(group):
+            columns = list(batch.T) if isinstance(batch, np.ndarray) else batch
+            for i, column in zip(group, columns, strict=True):
+                tallies[i] = _taken(tallies[i], column, i)
+            tell(len(columns[0]))
+    return tallies
+
+
+def _taken(tally: Tally, column: Array, number: int) -> Tally:
+    bits = _BITS.get(column.dtype, 64)
+    if bits > tally.bits:
+        if tally.held or tally.nonfinite or tally.depth:
+            raise StatisticsError(
+                f"column {number} was float32 in earlier batches and is {column.dtype} in this one: cast it"
+            )
+        tally = Tally(bits)
+    tally.take(column)
+    return tally
+
+
+def _groups(columns: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+    """Numbers of columns, given with that of their prefixes, so many at a time as MEMORY holds the counts of."""
+    group: list[int] = []
+    used = 0
+    for number, prefixes in columns:
+        cost = max(4 * prefixes, 8) * BUCKETS
+        if group and used + cost > MEMORY:
+            yield group
+            group, used = [], 0
+        group.append(number)
+        used += cost
+    if group:
+        yield group
+
+
+def merged(mine: Sequence[Tally], *others: Sequence[Tally]) -> list[Tally]:
+    """The counts of several shards as one; `mine` takes them in. Raises StatisticsError where they are of different rounds."""
+    for other in others:
+        for tally, more in zip(mine, other, strict=True):
+            tally.add(more)
+    return list(mine)
+
+
+def wanted(first: Sequence[Tally], asks: Sequence[Asked]) -> list[Search]:
+    """The searches for all the order statistics that the asks need, after the first round."""
+    return [begin(tally, _ranks(asks, tally.held)) for tally in first]
+
+
+def _ranks(asks: Sequence[Asked], count: int) -> Array:
+    if count == 0:
+        return np.zeros(0, np.int64)
+    found: Array = np.unique(np.concatenate([np.concatenate(a.neighbours(count)[:2]) for a in asks]))
+    return found
+
+
+def _done(search: Search | None) -> bool:
+    return search is not None and search.done
+
+
+def pending(searches: Sequence[Search]) -> bool:
+    """Whether another round is needed."""
+    return not all(map(_done, searches))
+
+
+def advanced(searches: Sequence[Search], tallies: Sequence[Tally]) -> list[Search]:
+    """The searches after a round, whose tallies are those of all shards."""
+    return [narrowed(search, tally) for search, tally in zip(searches, tallies, strict=True)]
+
+
+def answers(asks: Sequence[Asked], searches: Sequence[Search], first: Sequence[Tally]) -> list[Array]:
+    """The quantiles, float64 of (width, Q) for each ask, once no search is pending."""
+    columns = [(t.held, s.values) for s, t in zip(searches, first, strict=True)]
+    return [np.stack([_between(a, asks, count, values) for count, values in columns]) for a in asks]
+
+
+def _between(ask: Asked, asks: Sequence[Asked], count: int, values: Array) -> Array:
+    if count == 0:
+        return np.full(len(ask.probabilities), np.nan)
+    ranks = _ranks(asks, count)
+    below, above, share = ask.neighbours(count)
+    low, high = values[np.searchsorted(ranks, below)], values[np.searchsorted(ranks, above)]
+    if ask.method == "inverted_cdf":
+        return low
+    with np.errstate(over="ignore", invalid="ignore"):
+        # as numpy.quantile interpolates: from the nearer side, so that the result never leaves the interval
+        found: Array = np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
+    return np.where(low == high, low, found)
+
+
+def approximate(first: Sequence[Tally], ask: Asked) -> tuple[Array, Array]:
+    """What the first round alone says of the quantiles: values, float64 of (width, Q), and a bound of the error of each one's
+    rank as a share of the values, float64 of (width, Q); both NaN where a column has no finite value."""
+    found, errors = (np.full((len(first), len(ask.probabilities)), np.nan) for _ in range(2))
+    for i, tally in enumerate(first):
+        if tally.held:
+            values, off = estimated(tally, ask.neighbours(tally.held)[0])
+            found[i], errors[i] = values, off / tally.held
+    return found, errors
