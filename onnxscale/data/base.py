@@ -77,7 +77,7 @@ class Data:
     names: of the columns, or () for arrays. dtypes: of each column, as its storage calls it. parts: what is read one after the
     other, or by several threads. about: files, sizes and hashes, as JSON values. frame: a narwhals frame of the chosen columns and
     rows, or None where there is none. engine: what reads it. once: whether it can be read only once (an iterator).
-    held: what must live as long as this does (a temporary folder, a session).
+    held: what must live as long as this does (a temporary folder, a session). unchanged: whether its files still are what they were.
     """
 
     names: tuple[str, ...]
@@ -88,6 +88,12 @@ class Data:
     engine: str = "numpy"
     once: bool = False
     held: Any = None
+    unchanged: Callable[[], bool] = lambda: True
+
+    def settled(self) -> None:
+        """Raises DataError where a file has been written since it was opened."""
+        if not self.unchanged():
+            raise DataError("the files changed while they were read; start again when nobody writes them")
 
     @property
     def width(self) -> int:

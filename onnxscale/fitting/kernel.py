@@ -59,16 +59,13 @@ def _blocks(batch: Batch) -> Iterator[Batch]:
 def _block(block: Batch, correlation: bool, before: Summary | None) -> Summary:
     """The summary of one block, about the shift of what came before; again about their mean for columns that are far from it."""
     x = np.ascontiguousarray(block.values.T)
-    if before is None:
-        shift = _about(x[:, :1024], np.zeros(len(x)))[5]
-    else:
-        shift = before.shift
+    shift = _about(x[:, :1024], np.zeros(len(x)))[5] if before is None else before.shift
     n, s, q, low, high, mean = _about(x, shift)
-    square, width = pair(q), len(x)
+    width = len(x)
     whole = np.zeros(width, np.bool_)
     maybe = np.flatnonzero(before.whole) if before is not None else np.arange(width)
     whole[maybe] = _whole(x[maybe])
-    found = Summary(x.shape[1], n, block.nulls, shift, pair(s), square, low, high, whole)
+    found = Summary(x.shape[1], n, block.nulls, shift, pair(s), pair(q), low, high, whole)
     off = np.flatnonzero(found.off & np.isfinite(mean))
     if off.size:
         n, s, q, low, high, _ = _about(x[off], mean[off])

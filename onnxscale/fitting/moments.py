@@ -78,7 +78,12 @@ def _read(
             x = nw.col(f"c{columns[i]}")
             finite = x.abs() <= MOST
             y, kept = nw.when(finite).then(x - float(shift[i])), nw.when(finite).then(x)
-            wanted += [y.count().alias(f"n{i}"), x.count().alias(f"k{i}"), y.sum().alias(f"s{i}"), (y * y).sum().alias(f"q{i}")]
+            wanted += [
+                y.count().alias(f"n{i}"),
+                x.count().alias(f"k{i}"),
+                y.sum().alias(f"s{i}"),
+                (y * y).sum().alias(f"q{i}"),
+            ]
             wanted += [kept.min().alias(f"l{i}"), kept.max().alias(f"h{i}")]
             if columns[i] in asked:
                 wanted.append((kept - kept.floor()).max().alias(f"w{i}"))
@@ -115,7 +120,7 @@ def _cross(frame: Any, shift: Array) -> Cross:
     width = len(shift)
     complete = nw.all_horizontal(*((nw.col(f"c{i}").abs() <= MOST) for i in range(width)), ignore_nulls=False)
     y = [nw.when(complete).then(nw.col(f"c{i}") - float(shift[i])) for i in range(width)]
-    sums = {k: v for k, v in _pieces(frame, [(f"s{i}", y[i].sum()) for i in range(width)] + [("n", y[0].count())])}
+    sums = dict(_pieces(frame, [(f"s{i}", y[i].sum()) for i in range(width)] + [("n", y[0].count())]))
     pairs = [(f"p{i}_{j}", (y[i] * y[j]).sum()) for i in range(width) for j in range(i, width)]
     products = dict(_pieces(frame, pairs))
     product = np.zeros((width, width))

@@ -38,14 +38,14 @@ class Cross:
         product = self.product + (moved + moved.T) + self.rows * np.outer(d, d)
         return Cross(self.rows, self.sum + self.rows * d, product)
 
-    def correlation(self) -> Array:
-        """Pearson's r of (F, F), 0 where a column does not vary."""
+    def correlation(self, varies: Array) -> Array:
+        """Pearson's r of (F, F), 0 beside a column that does not vary (bool of (F,))."""
         n = max(self.rows, 1)
         covariance = self.product / n - np.outer(self.sum / n, self.sum / n)
         scale = np.sqrt(np.clip(np.diag(covariance), 0, None))
         with np.errstate(all="ignore"):
             r = np.clip(covariance / np.outer(scale, scale), -1, 1)
-        r = np.where(np.isfinite(r), r, 0.0)
+        r = np.where(np.isfinite(r) & np.outer(varies, varies), r, 0.0)
         np.fill_diagonal(r, 1.0)
         return np.asarray(r)
 
@@ -109,7 +109,9 @@ class Summary:
         d = two_sum(self.shift, -shift)
         n = pair(self.count.astype(np.float64))
         step = multiply(n, d)
-        square = add(self.square, add(multiply(pair(np.full(self.width, 2.0)), multiply(d, self.sum)), multiply(step, d)))
+        square = add(
+            self.square, add(multiply(pair(np.full(self.width, 2.0)), multiply(d, self.sum)), multiply(step, d))
+        )
         cross = None if self.cross is None else self.cross.about(d[0])
         return replace(self, shift=shift, sum=add(self.sum, step), square=square, cross=cross)
 
@@ -163,7 +165,7 @@ class Summary:
             np.where(there, self.max, np.nan),
             quantiles,
             self.whole & there,
-            None if self.cross is None else self.cross.correlation(),
+            None if self.cross is None else self.cross.correlation(self.min < self.max),
             self.features,
             self.dtypes,
             self.units,
@@ -202,7 +204,9 @@ class Summary:
         shapes = {**dict.fromkeys((*_INTS, *_FLOATS), (width,)), "sum": (2, width), "square": (2, width)}
         wrong = [k for k, v in {**ints, **floats}.items() if v.shape != shapes[k]]
         if wrong or whole.shape != (width,) or (cross is not None and cross.product.shape != (width, width)):
-            raise DataError(f"{where}: damaged: {', '.join(wrong) or 'whole or cross'} is not as wide as count ({width})")
+            raise DataError(
+                f"{where}: damaged: {', '.join(wrong) or 'whole or cross'} is not as wide as count ({width})"
+            )
         text: dict[str, Any] = {k: tuple(map(str, content.get(k, ()))) for k in ("features", "dtypes", "units")}
         return Summary(
             rows, **ints, **floats, whole=whole, cross=cross, counts=content.get("counts"), **text,
@@ -215,8 +219,8 @@ def _spelled(values: Array) -> list[Any]:
 
 
 def _read(content: Any) -> Array:
-    array = np.asarray(content)
-    return array.astype(np.float64)
+    rows = [[float(v) for v in row] if isinstance(row, list) else float(row) for row in content]
+    return np.asarray(rows, np.float64)
 
 
 def total(parts: Sequence[Summary]) -> Summary:
