@@ -4,6 +4,7 @@ behind URLs, which it reads through fsspec with the credentials that fsspec know
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -28,7 +29,7 @@ def of_files(
         return tables.of_files(table, paths, chosen, about)
     try:
         native, held = ENGINES[name](table, paths, address)
-        return frames.of_frame(native, chosen, about, held=held)
+        found = frames.of_frame(native, chosen, about, held=held)
     except ImportError as error:
         raise DataError(f"--engine {name} needs {error.name}: pip install {_PACKAGES[name]}") from None
     except DataError:
@@ -37,6 +38,10 @@ def of_files(
         if _known(error):
             raise DataError(f"{paths[0]}: {name} cannot read it ({str(error).splitlines()[0][:300]})") from None
         raise
+    if name == "polars" and table.name == "parquet" and find_spec("pyarrow") is not None:
+        # Polars reads ahead of what takes its batches by hundreds of MB; a row group is what pyarrow holds
+        return replace(found, parts=tables.of_files(table, paths, chosen, about).parts)
+    return found
 
 
 def _known(error: Exception) -> bool:

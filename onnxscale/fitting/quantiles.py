@@ -1,9 +1,9 @@
 """Exact quantiles of columns of any length, from a few scans in bounded memory; of shards, by rounds that add.
 
-    first = counted(scan, [None] * width)              on every shard; then `merged` with the others'
-    searches = wanted(first, asks)                     the ranks, and how far the first round knows them
-    while pending(searches): searches = advanced(searches, counted(scan, searches))     on every shard, merged
-    answers(asks, searches, first)                     or `approximate(first, asks)` with the first round alone
+    first = [t for _, t in counted(scan, [None] * width)]       on every shard; then `merged` with the others'
+    searches = wanted(first, asks)                              the ranks, and how far the first round knows them
+    while pending(searches): searches = advanced(searches, dict(counted(scan, searches)))       on every shard, merged
+    answers(asks, searches)                                     or `approximate(first, ask)` with the first round alone
 
 A scan is a function of the numbers of columns: it starts over, and yields batches of just these, each an array of (n, columns) or
 a list of one array a column, float32 or float64, NaN where a value is missing.
@@ -11,12 +11,13 @@ a list of one array a column, float32 or float64, NaN where a value is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from onnxscale.errors import StatisticsError
+from onnxscale.fitting.ahead import ahead
 from onnxscale.fitting.radix import BUCKETS, FLOAT, Search, Tally, begin, estimated, narrowed, next_round
 from onnxscale.step import Array
 
@@ -60,26 +61,27 @@ def quantiles(scan: Scan, width: int, *asks: Asked, tell: Callable[[int], None] 
 
     tell: called with the rows of each batch. Raises StatisticsError where a column changes its dtype on the way.
     """
-    first = counted(scan, [None] * width, tell)
-    searches = wanted(first, asks)
+    searches = [_begun(asks, tally) for _, tally in counted(scan, [None] * width, tell)]
     while pending(searches):
-        searches = advanced(searches, counted(scan, searches, tell))
-    return answers(asks, searches, first)
+        for i, tally in counted(scan, searches, tell):
+            searches[i] = narrowed(searches[i], tally)
+    return answers(asks, searches)
 
 
 def counted(
     scan: Scan, searches: Sequence[Search | None], tell: Callable[[int], None] = lambda rows: None
-) -> list[Tally]:
-    """One round: per column what its search asks next, or the first round where that is None. One scan, or as many as the
-    counts have groups of MEMORY bytes."""
-    tallies = [Tally(32) if s is None else next_round(s) for s in searches]
-    for group in _groups([(i, len(t.prefixes)) for i, t in enumerate(tallies) if not _done(searches[i])]):
-        for batch in scan(group):
+) -> Iterator[tuple[int, Tally]]:
+    """One round: the number of each column that is not done, in order, and what its search asks next, or the first round where
+    that is None. One scan, or as many as the counts have groups of MEMORY bytes; only those of one are held here."""
+    open_ = [i for i, s in enumerate(searches) if s is None or not s.done]
+    for group in _groups([(i, 1 if (s := searches[i]) is None else len(np.unique(s.prefixes))) for i in open_]):
+        tallies = [Tally(32) if (s := searches[i]) is None else next_round(s) for i in group]
+        for batch in ahead(scan(group)):
             columns = list(batch.T) if isinstance(batch, np.ndarray) else batch
-            for i, column in zip(group, columns, strict=True):
-                tallies[i] = _taken(tallies[i], column, i)
+            tallies = [_taken(t, c, i) for t, c, i in zip(tallies, columns, group, strict=True)]
             tell(len(columns[0]))
-    return tallies
+        while group:
+            yield group.pop(0), tallies.pop(0)
 
 
 def _taken(tally: Tally, column: Array, number: int) -> Tally:
@@ -118,8 +120,12 @@ def merged(mine: Sequence[Tally], *others: Sequence[Tally]) -> list[Tally]:
 
 
 def wanted(first: Sequence[Tally], asks: Sequence[Asked]) -> list[Search]:
-    """The searches for all the order statistics that the asks need, after the first round."""
-    return [begin(tally, _ranks(asks, tally.held)) for tally in first]
+    """The searches for all the order statistics that the asks need, after the first round, of every column."""
+    return [_begun(asks, tally) for tally in first]
+
+
+def _begun(asks: Sequence[Asked], tally: Tally) -> Search:
+    return begin(tally, _ranks(asks, tally.held))
 
 
 def _ranks(asks: Sequence[Asked], count: int) -> Array:
@@ -129,24 +135,19 @@ def _ranks(asks: Sequence[Asked], count: int) -> Array:
     return found
 
 
-def _done(search: Search | None) -> bool:
-    return search is not None and search.done
-
-
 def pending(searches: Sequence[Search]) -> bool:
     """Whether another round is needed."""
-    return not all(map(_done, searches))
+    return not all(s.done for s in searches)
 
 
-def advanced(searches: Sequence[Search], tallies: Sequence[Tally]) -> list[Search]:
+def advanced(searches: Sequence[Search], tallies: Mapping[int, Tally]) -> list[Search]:
     """The searches after a round, whose tallies are those of all shards."""
-    return [narrowed(search, tally) for search, tally in zip(searches, tallies, strict=True)]
+    return [narrowed(search, tallies[i]) if i in tallies else search for i, search in enumerate(searches)]
 
 
-def answers(asks: Sequence[Asked], searches: Sequence[Search], first: Sequence[Tally]) -> list[Array]:
+def answers(asks: Sequence[Asked], searches: Sequence[Search]) -> list[Array]:
     """The quantiles, float64 of (width, Q) for each ask, once no search is pending."""
-    columns = [(t.held, s.values) for s, t in zip(searches, first, strict=True)]
-    return [np.stack([_between(a, asks, count, values) for count, values in columns]) for a in asks]
+    return [np.stack([_between(a, asks, s.count, s.values) for s in searches]) for a in asks]
 
 
 def _between(ask: Asked, asks: Sequence[Asked], count: int, values: Array) -> Array:

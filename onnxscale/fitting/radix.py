@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,13 +48,14 @@ def numbers(found: Array, bits: int) -> Array:
 class Search:
     """How far the wanted order statistics of a column are known. bits: 32 or 64, of its numbers. depth: leading bits of the
     keys that are known. prefixes: these bits, uint64 of (R,). within: the rank among the values that begin so, int64 of (R,).
-    pattern: the bit patterns of all its values, or-ed."""
+    pattern: the bit patterns of all its values, or-ed. count: how many there are."""
 
     bits: int
     depth: int
     prefixes: Array
     within: Array
     pattern: int
+    count: int
 
     @property
     def done(self) -> bool:
@@ -67,12 +68,12 @@ class Search:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values: what a shard needs for its next round."""
-        plain = {k: getattr(self, k) for k in ("bits", "depth", "pattern")}
+        plain = {k: getattr(self, k) for k in ("bits", "depth", "pattern", "count")}
         return plain | {k: getattr(self, k).tolist() for k in ("prefixes", "within")}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Search:
-        plain = {k: int(content[k]) for k in ("bits", "depth", "pattern")}
+        plain = {k: int(content[k]) for k in ("bits", "depth", "pattern", "count")}
         return Search(
             **plain, prefixes=np.asarray(content["prefixes"], np.uint64), within=np.asarray(content["within"], np.int64)
         )
@@ -216,7 +217,7 @@ def _words(block: Array) -> Array:
 
 def begin(tally: Tally, ranks: Array) -> Search:
     """The search for order statistics (ranks from 0, int64 of (R,)) in a column whose first round is `tally`."""
-    return narrowed(Search(tally.bits, 0, np.zeros(len(ranks), np.uint64), ranks, tally.pattern), tally)
+    return narrowed(Search(tally.bits, 0, np.zeros(len(ranks), np.uint64), ranks, tally.pattern, tally.held), tally)
 
 
 def narrowed(search: Search, tally: Tally) -> Search:
@@ -237,14 +238,14 @@ def narrowed(search: Search, tally: Tally) -> Search:
         prefixes[mine] = (search.prefixes[mine] << np.uint64(16)) | buckets.astype(np.uint64)
     lower = search.bits - search.depth - 16
     if search.pattern & ((1 << lower) - 1):
-        return Search(search.bits, search.depth + 16, prefixes, within, search.pattern)
+        return replace(search, depth=search.depth + 16, prefixes=prefixes, within=within)
     # the lower bits of all numbers are zero; a negative number's key has them turned
     turned = np.where(prefixes < (1 << (search.depth + 15)), np.uint64((1 << lower) - 1), np.uint64(0))
     return _found(search, (prefixes << np.uint64(lower)) | turned)
 
 
 def _found(search: Search, those: Array) -> Search:
-    return Search(search.bits, search.bits, those, np.zeros_like(search.within), search.pattern)
+    return replace(search, depth=search.bits, prefixes=those, within=np.zeros_like(search.within))
 
 
 def next_round(search: Search) -> Tally:
