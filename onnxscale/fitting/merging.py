@@ -48,7 +48,7 @@ def shard(
         if opened.once:
             raise DataError("an iterator is read once: no quantiles")
         tallies = counted(opened.arrays, [None] * opened.width, tell)
-        found = replace(found, counts=[t.to_json() for t in tallies])
+        found = replace(found, counts=[t.to_json() for _, t in tallies])
     return found
 
 

@@ -75,7 +75,7 @@ def _of_tallies(tallies: list[Tally], asks: Sequence[Asked]) -> tuple[list[Array
     """Quantiles from the first round of counts, and the largest error of their ranks as a share of the values; 0 is exact."""
     searches = wanted(tallies, asks)
     if not pending(searches):
-        return answers(asks, searches, tallies), 0.0
+        return answers(asks, searches), 0.0
     found = [approximate(tallies, ask) for ask in asks]
     return [f for f, _ in found], max(float(np.nanmax(e)) for _, e in found)
 
