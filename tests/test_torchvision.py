@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import pickle
-import sys
 from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,18 +15,12 @@ import pytest
 from onnxscale import sources
 from onnxscale.errors import StatisticsError
 from onnxscale.statistics import Statistics
-from tests import damaging
+from tests import damaging, vision
 
-torch = pytest.importorskip("torch", reason="needs torch")
-try:
-    import torchvision
-except ImportError:
-    pytest.skip("needs torchvision", allow_module_level=True)
-except RuntimeError:  # built for another torch: its kernels for boxes are missing, which no transform needs
-    for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    sys.modules["torchvision._meta_registrations"] = ModuleType("torchvision._meta_registrations")
-    import torchvision
+torchvision = vision.torchvision()
+if torchvision is None:
+    pytest.skip("needs torch and torchvision", allow_module_level=True)
+torch = import_module("torch")
 v1, v2 = torchvision.transforms, import_module("torchvision.transforms.v2")
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

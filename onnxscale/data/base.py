@@ -84,8 +84,8 @@ class Data:
     names: of the columns, or () for arrays. dtypes: of each column, as its storage calls it. parts: what is read one after the
     other, or by several threads. about: files, sizes and hashes, as JSON values. frame: a narwhals frame of the chosen columns and
     rows, or None where there is none. engine: what reads it. once: whether it can be read only once (an iterator).
-    held: what must live as long as this does (a temporary folder, a session). group: the column of the frame with each row's group.
-    shape: what the columns of a row are laid out as, such as (time, F), or () for (F,).
+    held: what must live as long as this does (a temporary folder, a session). unchanged: whether its files still are what they were.
+    group: the column of the frame with each row's group. shape: what the columns of a row are laid out as, such as (time, F), or ().
     """
 
     names: tuple[str, ...]
@@ -96,8 +96,14 @@ class Data:
     engine: str = "numpy"
     once: bool = False
     held: Any = None
+    unchanged: Callable[[], bool] = lambda: True
     group: str = ""
     shape: tuple[int, ...] = ()
+
+    def settled(self) -> None:
+        """Raises DataError where a file has been written since it was opened."""
+        if not self.unchanged():
+            raise DataError("the files changed while they were read; start again when nobody writes them")
 
     @property
     def width(self) -> int:

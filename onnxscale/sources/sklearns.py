@@ -77,7 +77,12 @@ def _foreign(root: Estimator, depth: int = 0) -> bool:
     state = root.state
     if root.name not in COMPOSED:
         filled = state.get("statistics_")
-        return root.name not in SKLEARN or (filled is not None and np.asarray(filled).dtype.kind in "OU")
+        texts = (
+            []
+            if filled is None
+            else [v for v in np.asarray(filled).ravel() if not isinstance(v, int | float | np.number)]
+        )
+        return root.name not in SKLEARN or bool(texts)
     listed = [item for key in ("steps", "transformers_", "transformer_list") for item in state.get(key) or ()]
     inside = [look(item[1]) for item in listed if isinstance(item, list | tuple) and len(item) > 1]
     return any(_foreign(part, depth + 1) for part in inside if part is not None)
