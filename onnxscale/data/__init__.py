@@ -72,14 +72,21 @@ def _of_files(source: object, chosen: Selection, engine: str, address: str, whol
     else:
         rest = chosen
     about: dict[str, Any] = files.fingerprint(paths, whole=whole_hash)
+    if chosen.where:
+        about["where"] = chosen.where
     if n > 1:
         about["shard"] = {"of": n, "index": i, "by": "rows" if rest is chosen else "files", "data": everything}
+    stamp = files.stamp(paths)
+
+    def unchanged() -> bool:
+        return files.stamp(paths) == stamp
+
     if isinstance(kind, tables.Table):
-        return engines.of_files(kind, paths, rest, about, engine, address)
+        return replace(engines.of_files(kind, paths, rest, about, engine, address), unchanged=unchanged)
     if engine not in ("", "numpy"):
         raise DataError(f"{paths[0]}: numpy reads its own files, not {engine}")
     if not any(map(remote.is_url, paths)):
-        return arrays.of_files(paths, rest, about)
+        return replace(arrays.of_files(paths, rest, about), unchanged=unchanged)
     folder = tempfile.TemporaryDirectory(prefix="onnxscale-")
     local = [str(remote.fetch(remote.opened(p), _under(folder.name, at))) for at, p in enumerate(paths)]
     return replace(arrays.of_files(local, rest, about), held=folder)
