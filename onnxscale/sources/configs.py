@@ -34,12 +34,20 @@ class Config:
 
 
 CONFIGS: tuple[Config, ...] = (
-    Config("Hugging Face audio feature extractor", audios.is_audio, audios.read, "transformers", version="transformers_version"),
+    Config(
+        "Hugging Face audio feature extractor",
+        audios.is_audio,
+        audios.read,
+        "transformers",
+        version="transformers_version",
+    ),
     Config("LeRobot dataset", lerobots.is_lerobot, lerobots.read, "LeRobot"),
     Config("sentence-transformers modules", sentences.is_modules, sentences.read, "sentence-transformers", list),
     Config("timm model", timms.is_timm, timms.read, "timm"),
     Config("diffusers autoencoder", latents.is_latent, latents.read, "diffusers", version="_diffusers_version"),
-    Config("Hugging Face image processor", images.is_image, images.read, "transformers", version="transformers_version"),
+    Config(
+        "Hugging Face image processor", images.is_image, images.read, "transformers", version="transformers_version"
+    ),
     Config("bioimage.io model", bioimages.is_bioimage, bioimages.read, "bioimage.io"),
     Config("bridgescaler", bridgescalers.is_bridge, bridgescalers.read, "bridgescaler"),
     Config("DeepStream configuration", deepstreams.is_deepstream, deepstreams.mapping, "DeepStream"),

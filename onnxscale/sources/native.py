@@ -105,7 +105,7 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         notes = ("a pandas describe() table: its std has ddof 1",)
     shape = scaler.transform().shape
     features, units = _words(about["features"], "features", shape), _words(about["units"], "units", shape)
-    ddof = about["ddof"] if isinstance(about["ddof"], int) else 1 if described else None
+    ddof = about["ddof"] if isinstance(about["ddof"], int) and "ddof" not in own else 1 if described else None
     made = Fitted(
         scaler,
         given if given is not None else axis,

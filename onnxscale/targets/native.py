@@ -21,7 +21,8 @@ def write(statistics: Statistics) -> bytes:
     about = {"source": _source(said)}
     if not statistics.outputs and set(statistics.inputs) == {None}:
         ddof = {} if said.ddof is None else {"ddof": said.ddof}
-        document = {**_scaler(statistics.inputs[None]), **ddof, **about}
+        scaler = _scaler(statistics.inputs[None])
+        document = {**scaler, **({} if "ddof" in scaler else ddof), **about}
     else:
         if None in statistics.inputs or None in statistics.outputs:
             raise StatisticsError(
