@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,3 +191,40 @@ def test_the_fingerprint_tells_data_apart(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", A + 1)
     second = data.opened(tmp_path / "a.npy").about
     assert first["files"][0]["size"] == second["files"][0]["size"] and first != second
+
+
+@pytest.mark.parametrize("form", ["array", "npy", "npz", "batches"])
+def test_arrays_of_more_axes(form: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(50, 4, 5, 3)).astype(np.float32)
+
+    def given() -> Any:
+        if form == "array":
+            return values
+        if form == "batches":
+            return iter([values[:20], values[20:]])
+        path = tmp_path / f"a.{form}"
+        np.save(path, values) if form == "npy" else np.savez(path, values)
+        return str(path)
+
+    def rows(**chosen: Any) -> np.ndarray:
+        return np.concatenate(list(data.opened(given(), Selection(**chosen)).arrays()))
+
+    assert np.array_equal(rows(), values.reshape(-1, 3))
+    assert np.array_equal(rows(axis=1), np.moveaxis(values, 1, -1).reshape(-1, 4))
+    assert np.array_equal(rows(axis=-2), np.moveaxis(values, 2, -1).reshape(-1, 5))
+    assert np.array_equal(rows(axis=1, columns=("2", "0")), np.moveaxis(values, 1, -1).reshape(-1, 4)[:, [2, 0]])
+    assert np.array_equal(rows(steps=True), values.reshape(50, -1))
+    assert data.opened(given(), Selection(steps=True)).shape == (4, 5, 3)
+    assert data.opened(given(), Selection(axis=1, steps=True)).shape == (5, 3, 4)
+    for bad in ({"axis": 0}, {"axis": 4}, {"axis": -4}):
+        with pytest.raises(DataError, match="axis"):
+            data.opened(given(), Selection(**bad))
+    with pytest.raises(DataError, match="cannot be left out"):
+        data.opened(given(), Selection(steps=True, exclude=("0",)))
+    with pytest.raises(DataError, match="no steps"):
+        data.opened(values[:, 0, 0], Selection(steps=True))
+    if form == "npy":
+        shards = [
+            np.concatenate(list(data.opened(given(), Selection(axis=1, shard=(i, 3))).arrays())) for i in (1, 2, 3)
+        ]
+        assert np.array_equal(np.concatenate(shards), rows(axis=1))

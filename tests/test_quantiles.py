@@ -58,11 +58,13 @@ def tables(draw: st.DrawFn) -> np.ndarray:
 
 
 @pytest.mark.parametrize("few_values", [0, 7, radix.FEW])
+@pytest.mark.parametrize("most", [0, 3])
 @given(data=tables())
 @settings(deadline=None, max_examples=25)
-def test_any_floats(few_values: int, data: np.ndarray) -> None:
+def test_any_floats(few_values: int, most: int, data: np.ndarray) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(radix, "FEW", few_values)
+        patch.setattr(q, "MOST", most)
         with np.errstate(all="ignore"):
             agree(data, q.quantiles(scan_of(data, 13), data.shape[1], *BOTH))
 
@@ -90,15 +92,27 @@ def columns(dtype: type, rows: int = 150_000) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_many_rows(dtype: type) -> None:
+@pytest.mark.parametrize("most", [0, 3])
+def test_many_rows(dtype: type, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(q, "MOST", most)
     data = columns(dtype)
     agree(data, q.quantiles(scan_of(data, 40_000), data.shape[1], *BOTH))
+
+
+def test_a_thousand_quantiles() -> None:
+    data = columns(np.float32)
+    p = np.linspace(0, 1, 1000)
+    found = q.quantiles(scan_of(data, 40_000), data.shape[1], q.Asked(p, "linear"))[0]
+    for j in range(2):
+        kept = data[:, j][np.isfinite(data[:, j])].astype(np.float64)
+        np.testing.assert_array_equal(found[j], np.quantile(kept, p))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_little_memory_means_more_scans_and_the_same_values(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     data, groups = columns(dtype, 80_000), []
     monkeypatch.setattr(q, "MEMORY", 20 << 20)
+    monkeypatch.setattr(q, "MOST", 100)
 
     def scan(those: Sequence[int]) -> Any:
         groups.append(list(those))

@@ -43,27 +43,34 @@ class Part:
 class Selection:
     """What of the data is meant. columns: by name or, of arrays, by number; () for all. exclude: all but these. where: a
     condition on rows in SQL, such as "age > 17 AND site IS NOT NULL". target: columns that are no features.
-    shard: (i, n), the i-th of n pieces from 1, by files where there are so many, else by rows."""
+    shard: (i, n), the i-th of n pieces from 1, by files where there are so many, else by rows. group: the column whose value says
+    which group a row belongs to, no feature either. axis: of arrays, the one that the features lie on, by default the last.
+    steps: whether each place of an array's other axes but the first is a column of its own, as [n, time, F] has time x F.
+    """
 
     columns: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     where: str = ""
     target: tuple[str, ...] = ()
     shard: tuple[int, int] = (1, 1)
+    group: str = ""
+    axis: int | None = None
+    steps: bool = False
 
     def of_target(self) -> Selection:
         """The same rows, of the target's columns."""
-        return replace(self, columns=self.target, exclude=(), target=())
+        return replace(self, columns=self.target, exclude=(), target=(), group="")
 
     def chosen(self, known: Sequence[str], what: str) -> list[int]:
         """Which of the known columns are meant, in the order asked for. Raises DataError naming those that are not there."""
         index = {n: i for i, n in enumerate(known)}
-        missing = [n for n in (*self.columns, *self.exclude, *self.target) if n not in index]
+        beside = (*self.exclude, *self.target, *((self.group,) if self.group else ()))
+        missing = [n for n in (*self.columns, *beside) if n not in index]
         if missing:
             raise DataError(f"{what}: no column {names(missing)}; there are {names(known)}")
         if len(set(self.columns)) < len(self.columns):
             raise DataError(f"{what}: --columns names a column twice")
-        left = {*self.exclude, *self.target}
+        left = set(beside)
         found = [index[n] for n in self.columns or known if n not in left]
         if not found:
             raise DataError(f"{what}: no column is left; there are {names(known)}")
@@ -78,6 +85,7 @@ class Data:
     other, or by several threads. about: files, sizes and hashes, as JSON values. frame: a narwhals frame of the chosen columns and
     rows, or None where there is none. engine: what reads it. once: whether it can be read only once (an iterator).
     held: what must live as long as this does (a temporary folder, a session). unchanged: whether its files still are what they were.
+    group: the column of the frame with each row's group. shape: what the columns of a row are laid out as, such as (time, F), or ().
     """
 
     names: tuple[str, ...]
@@ -89,6 +97,8 @@ class Data:
     once: bool = False
     held: Any = None
     unchanged: Callable[[], bool] = lambda: True
+    group: str = ""
+    shape: tuple[int, ...] = ()
 
     def settled(self) -> None:
         """Raises DataError where a file has been written since it was opened."""

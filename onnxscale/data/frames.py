@@ -42,13 +42,13 @@ def of_frame(source: object, chosen: Selection, about: Mapping[str, Any], engine
         frame = _shard(frame, name, chosen.shard)
     if chosen.where:
         frame = nw.from_native(_where(frame, name, chosen.where))
-    frame = frame.select(*(nw.col(n) for n in columns))
+    frame = frame.select(*(nw.col(n) for n in (*columns, *((chosen.group,) if chosen.group else ()))))
     dtypes = tuple(str(schema[n]) for n in columns)
     narrow = all(schema[n] in (nw.Float32, nw.Boolean) for n in columns)
     rows = len(frame) if isinstance(frame, nw.DataFrame) else None
     dtype = np.float32 if narrow else np.float64
     part = Part(lambda asked: _batches(frame, [columns[i] for i in asked], name, dtype), rows)
-    return Data(tuple(columns), dtypes, (part,), about, frame, name, held=held)
+    return Data(tuple(columns), dtypes, (part,), about, frame, name, held=held, group=chosen.group)
 
 
 def _first(about: Mapping[str, Any]) -> str:

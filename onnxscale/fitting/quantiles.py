@@ -18,11 +18,12 @@ import numpy as np
 
 from onnxscale.errors import StatisticsError
 from onnxscale.fitting.ahead import ahead
-from onnxscale.fitting.radix import BUCKETS, FLOAT, Search, Tally, begin, estimated, narrowed, next_round
+from onnxscale.fitting.radix import FEW, FLOAT, Search, Tally, begin, estimated, narrowed, next_round
 from onnxscale.step import Array
 
 Scan = Callable[[Sequence[int]], Iterable[Array | Sequence[Array]]]
 MEMORY = 160_000_000  # bytes of counts at a time; where a round needs more, it scans groups of columns
+MOST = 3  # such groups; where there were more, a round counts 8 bits, and there is one round more
 _BITS = {np.dtype(kind): bits for bits, kind in FLOAT.items()}
 METHODS = ("inverted_cdf", "linear")
 
@@ -73,9 +74,11 @@ def counted(
 ) -> Iterator[tuple[int, Tally]]:
     """One round: the number of each column that is not done, in order, and what its search asks next, or the first round where
     that is None. One scan, or as many as the counts have groups of MEMORY bytes; only those of one are held here."""
-    open_ = [i for i, s in enumerate(searches) if s is None or not s.done]
-    for group in _groups([(i, 1 if (s := searches[i]) is None else len(np.unique(s.prefixes))) for i in open_]):
-        tallies = [Tally(32) if (s := searches[i]) is None else next_round(s) for i in group]
+    left = {i: s for i, s in enumerate(searches) if s is None or not s.done}
+    prefixes = {i: 1 if s is None else len(np.unique(s.prefixes)) for i, s in left.items()}
+    digit = 16 if sum(map(_cost, prefixes.values())) <= MOST * MEMORY else 8
+    for group in _groups({i: _cost(n, digit) for i, n in prefixes.items()}):
+        tallies = [Tally(32) if (s := left[i]) is None else next_round(s, digit) for i in group]
         for batch in ahead(scan(group)):
             columns = list(batch.T) if isinstance(batch, np.ndarray) else batch
             tallies = [_taken(t, c, i) for t, c, i in zip(tallies, columns, group, strict=True)]
@@ -96,12 +99,16 @@ def _taken(tally: Tally, column: Array, number: int) -> Tally:
     return tally
 
 
-def _groups(columns: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
-    """Numbers of columns, given with that of their prefixes, so many at a time as MEMORY holds the counts of."""
+def _cost(prefixes: int, digit: int = 16) -> int:
+    """Bytes that a column may take in a round: of values that are kept, and of counts."""
+    return 8 * FEW + 4 * prefixes * (1 << (digit if prefixes > 1 else 16))
+
+
+def _groups(costs: Mapping[int, int]) -> Iterator[list[int]]:
+    """Numbers of columns, so many at a time as MEMORY holds."""
     group: list[int] = []
     used = 0
-    for number, prefixes in columns:
-        cost = max(4 * prefixes, 8) * BUCKETS
+    for number, cost in costs.items():
         if group and used + cost > MEMORY:
             yield group
             group, used = [], 0

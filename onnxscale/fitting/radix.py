@@ -1,10 +1,10 @@
 """Order statistics by counting bits: exact, mergeable, in bounded memory.
 
 The bit pattern of an IEEE 754 number, with all bits turned where the sign is set and the sign bit set where not, is an unsigned
-integer in the order of the numbers (M. Herf, Radix Tricks, 2001). A round counts the next 16 bits of these keys among the values
-that begin as the wanted ones are known to; counts of shards add. float32 takes two rounds, float64 four, fewer where all lower
-bits are zero (whole numbers, float64 that was float32) or where few values are left: those are kept as they are.
--0.0 lies next to 0.0 and reads back as 0.0. NaN and infinities have keys at both ends: they are counted, and left out.
+integer in the order of the numbers (M. Herf, Radix Tricks, 2001). A round counts the next 16 bits (or 8, in little memory) of these
+keys among the values that begin as the wanted ones are known to; counts of shards add. float32 takes two rounds of 16 bits, float64
+four, fewer where all lower bits are zero (whole numbers, float64 that was float32) or where few values are left: those are kept as
+they are. -0.0 lies next to 0.0 and reads back as 0.0. NaN and infinities have keys at both ends: they are counted, and left out.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class Search:
 class Tally:
     """What a round counted in one column, so far. bits: 32 or 64. depth, prefixes: as of the Search, uint64 of (P,), rising.
 
-    few: the keys themselves while they are at most FEW, uint64 arrays; then counts: of the next 16 bits, (P, BUCKETS), of
-    32 bits while these hold every count. held: how many values begin with a prefix. pattern: the bit patterns of all values,
-    or-ed, and nonfinite: how many are NaN or infinite, both of the first round.
+    few: the keys themselves while they are at most FEW, uint64 arrays; then counts: of the next `digit` bits (16 or 8), of
+    (P, 2 ** digit) and 32 bits while these hold every count. held: how many values begin with a prefix. pattern: the bit
+    patterns of all values, or-ed, and nonfinite: how many are NaN or infinite, both of the first round.
     """
 
     bits: int
@@ -96,6 +96,7 @@ class Tally:
     held: int = 0
     pattern: int = 0
     nonfinite: int = 0
+    digit: int = 16
 
     def take(self, column: Array) -> None:
         """Counts the values of one batch, of (n,) and the dtype that `bits` says."""
@@ -143,30 +144,28 @@ class Tally:
             self.few.append(found)
             return
         counts, slots = self._spread(), np.zeros(len(found), np.intp) if slots is None else slots
-        np.add.at(counts.reshape(-1), slots * BUCKETS + self._next(found), counts.dtype.type(1))
+        np.add.at(counts.reshape(-1), (slots << self.digit) + self._next(found), counts.dtype.type(1))
 
     def _next(self, found: Array) -> Array:
-        """The 16 bits after the prefix."""
-        bucket: Array = ((found >> np.uint64(self.bits - self.depth - 16)) & np.uint64(BUCKETS - 1)).astype(np.intp)
+        """The bits after the prefix."""
+        shifted = found >> np.uint64(self.bits - self.depth - self.digit)
+        bucket: Array = (shifted & np.uint64((1 << self.digit) - 1)).astype(np.intp)
         return bucket
 
     def _spread(self) -> Array:
         """The counts; what was kept as it is goes into them."""
         if self.counts is None:
-            self.counts = np.zeros((len(self.prefixes), BUCKETS), np.uint32)
+            self.counts = np.zeros((len(self.prefixes), 1 << self.digit), np.uint32)
             kept, self.few = np.concatenate([np.empty(0, np.uint64), *(self.few or [])]), None
             slots = np.searchsorted(self.prefixes, kept >> np.uint64(self.bits - self.depth)) if self.depth else 0
-            np.add.at(self.counts.reshape(-1), slots * BUCKETS + self._next(kept), np.uint32(1))
+            np.add.at(self.counts.reshape(-1), (slots << self.digit) + self._next(kept), np.uint32(1))
         if self.held > 0xFFFFFFFF and self.counts.dtype == np.uint32:
             self.counts = self.counts.astype(np.int64)
         return self.counts
 
     def add(self, other: Tally) -> None:
         """Takes in what another shard counted in the same round. Raises StatisticsError where the rounds differ."""
-        mine, theirs = (
-            (self.bits, self.depth, self.prefixes.tolist()),
-            (other.bits, other.depth, other.prefixes.tolist()),
-        )
+        mine, theirs = ((t.bits, t.depth, t.digit, t.prefixes.tolist()) for t in (self, other))
         if mine != theirs:
             raise StatisticsError(
                 f"shards of different rounds or dtypes do not add: one counted {self.bits}-bit numbers after {self.depth} bits, "
@@ -186,7 +185,7 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; of the counts those above zero."""
-        said: dict[str, Any] = {k: getattr(self, k) for k in ("bits", "depth", "held", "pattern", "nonfinite")}
+        said: dict[str, Any] = {k: getattr(self, k) for k in ("bits", "depth", "held", "pattern", "nonfinite", "digit")}
         said["prefixes"] = self.prefixes.tolist()
         if self.few is not None:
             kept, times = np.unique(np.concatenate([np.empty(0, np.uint64), *self.few]), return_counts=True)
@@ -199,7 +198,7 @@ class Tally:
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Tally:
         """The reverse of `to_json`."""
-        plain: dict[str, Any] = {k: int(content[k]) for k in ("bits", "depth", "held", "pattern", "nonfinite")}
+        plain: dict[str, Any] = {k: int(content[k]) for k in ("bits", "depth", "held", "pattern", "nonfinite", "digit")}
         tally = Tally(**plain, prefixes=np.asarray(content["prefixes"], np.uint64))
         times = np.asarray(content["times"], np.int64)
         if "few" in content:
@@ -235,12 +234,13 @@ def narrowed(search: Search, tally: Tally) -> Search:
         mine, up_to = slots == slot, np.cumsum(tally.counts[slot], dtype=np.int64)
         buckets = np.searchsorted(up_to, search.within[mine], side="right")
         within[mine] = search.within[mine] - (up_to[buckets] - tally.counts[slot, buckets].astype(np.int64))
-        prefixes[mine] = (search.prefixes[mine] << np.uint64(16)) | buckets.astype(np.uint64)
-    lower = search.bits - search.depth - 16
+        prefixes[mine] = (search.prefixes[mine] << np.uint64(tally.digit)) | buckets.astype(np.uint64)
+    depth = search.depth + tally.digit
+    lower = search.bits - depth
     if search.pattern & ((1 << lower) - 1):
-        return replace(search, depth=search.depth + 16, prefixes=prefixes, within=within)
+        return replace(search, depth=depth, prefixes=prefixes, within=within)
     # the lower bits of all numbers are zero; a negative number's key has them turned
-    turned = np.where(prefixes < (1 << (search.depth + 15)), np.uint64((1 << lower) - 1), np.uint64(0))
+    turned = np.where(prefixes < (1 << (depth - 1)), np.uint64((1 << lower) - 1), np.uint64(0))
     return _found(search, (prefixes << np.uint64(lower)) | turned)
 
 
@@ -248,9 +248,9 @@ def _found(search: Search, those: Array) -> Search:
     return replace(search, depth=search.bits, prefixes=those, within=np.zeros_like(search.within))
 
 
-def next_round(search: Search) -> Tally:
-    """An empty tally of what the search asks next."""
-    return Tally(search.bits, search.depth, np.unique(search.prefixes))
+def next_round(search: Search, digit: int = 16) -> Tally:
+    """An empty tally of what the search asks next, counting so many bits (8 or 16)."""
+    return Tally(search.bits, search.depth, np.unique(search.prefixes), digit=min(digit, search.bits - search.depth))
 
 
 def estimated(tally: Tally, ranks: Array) -> tuple[Array, Array]:
