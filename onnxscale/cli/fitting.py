@@ -88,7 +88,7 @@ def fit(
     ] = True,
     unit: Annotated[list[str] | None, typer.Option("--unit", help="A column's unit.", metavar="COLUMN=UNIT")] = None,
     whole_hash: Annotated[
-        bool, typer.Option("--hash", help="Hash all bytes of the data, not a sample of files over 64 MB.")
+        bool, typer.Option("--hash", help="Hash all bytes of the data, not a sample of files over 16 MB.")
     ] = False,
     part: Annotated[
         Any,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from onnxscale.data import Data
+from onnxscale.data.engines import said
 from onnxscale.errors import DataError, names
-from onnxscale.fitting import noticing
+from onnxscale.fitting import afar, noticing
 from onnxscale.fitting.kinds import Kind, Measured, Settings
 from onnxscale.fitting.quantiles import Asked, answers, approximate, pending, quantiles, wanted
 from onnxscale.fitting.radix import Tally
@@ -44,7 +45,11 @@ def fitted(
     listed = (GRID, *asks) if exact and (source is not None or tallies is not None) else asks
     found: list[Array] = []
     if listed and source is not None:
-        found = quantiles(source.arrays, source.width, *listed, tell=tell)
+        far = source.engine in afar.ENGINES
+        with said(f"{source.engine} did not get through"):
+            found = (
+                afar.quantiles(source, *listed) if far else quantiles(source.arrays, source.width, *listed, tell=tell)
+            )
         source.settled()
     elif listed:
         if tallies is None:
