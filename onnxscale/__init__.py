@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from onnxscale.diffing import Diff, diff
     from onnxscale.errors import (
         ChainError,
+        DataError,
         LockError,
         ModelError,
         OnnxscaleError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         StatisticsError,
         VerificationError,
     )
+    from onnxscale.fitting import fit, summarize
     from onnxscale.locking import lock
     from onnxscale.locks import Lock
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
@@ -58,6 +60,7 @@ _HOME = {
     **dict.fromkeys(("check_lock", "Checked"), "moved"),
     # statistics and scalers
     "read": "origins",
+    **dict.fromkeys(("fit", "summarize"), "fitting"),
     "convert": "targets",
     **dict.fromkeys(("Fitted", "Reading", "Source", "Statistics"), "statistics"),
     **dict.fromkeys(("Scaler", "make"), "scalers"),
@@ -69,6 +72,7 @@ _HOME = {
             "OnnxscaleError",
             "ModelError",
             "StatisticsError",
+            "DataError",
             "PlanError",
             "LockError",
             "ChainError",
@@ -86,6 +90,7 @@ __all__ = [
     "ChainError",
     "Checked",
     "Comparison",
+    "DataError",
     "Diff",
     "Finding",
     "Fitted",
@@ -112,11 +117,13 @@ __all__ = [
     "check_lock",
     "convert",
     "diff",
+    "fit",
     "inspect",
     "lock",
     "make",
     "read",
     "selftest",
+    "summarize",
     "unbake",
     "verify",
 ]

@@ -13,6 +13,7 @@ import onnx
 from onnxscale import graph, modelfile, recognition, remote, sources
 from onnxscale.errors import ModelError, StatisticsError
 from onnxscale.modelfile import ModelFile
+from onnxscale.profile import Profile
 from onnxscale.scalers import Steps
 from onnxscale.sources.picking import picked
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
@@ -74,8 +75,8 @@ def _recorded(model: ModelFile, record: Mapping[str, Any]) -> Statistics:
         alone = sum(s["role"] == entry["role"] for s in listed) == 1
         parts[entry["role"]][None if alone else str(entry.get("tensor"))] = _fitted(model, entry)
     first: Mapping[str, Any] = next((s.get("source", {}) for s in listed), {})
-    known = {k: first[k] for k in ("framework", "version", "ddof", "zero_variance") if k in first}
-    return Statistics(parts["input"], parts["output"], Source("onnx record", model.name, model.sha256(), **known))
+    source = Source("onnx record", model.name, model.sha256()).told(first)
+    return Statistics(parts["input"], parts["output"], source)
 
 
 def _fitted(model: ModelFile, entry: Mapping[str, Any]) -> Fitted:
@@ -98,6 +99,7 @@ def _fitted(model: ModelFile, entry: Mapping[str, Any]) -> Fitted:
         units=tuple(map(str, entry.get("units", ()))),
         data_min=ends[0],
         data_max=ends[1],
+        profile=Profile.from_json(entry["profile"]) if "profile" in entry else None,
         notes=(f"the scaler that onnxscale recorded in {model.name}",),
         applied=applied,
     )

@@ -64,7 +64,10 @@ def _reordered(fitted: Fitted, reverse: bool) -> Fitted:
     names = fitted.features[::-1] if reverse else ()
     low, high = moved(fitted.data_min, np.minimum), moved(fitted.data_max, np.maximum)
     units = fitted.units[::-1] if reverse else fitted.units[:1]
-    return replace(fitted, data_min=low, data_max=high, features=names, units=units)
+    seen = None
+    if fitted.profile is not None and reverse:
+        seen = fitted.profile.of(np.arange(fitted.profile.width)[::-1])
+    return replace(fitted, data_min=low, data_max=high, features=names, units=units, profile=seen)
 
 
 def padding(transform: Transform) -> str:

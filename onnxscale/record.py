@@ -90,6 +90,7 @@ def _scaler(p: Placement, seam: str | None) -> dict[str, Any]:
         **({"absorbed": [_absorbed(a) for a in p.fold.absorptions]} if p.fold is not None and p.form == "fold" else {}),
         **{k: v for k, v in known.items() if v not in (None, [])},
         **({"fed": dict(p.fed)} if p.fed else {}),
+        **({} if f.profile is None else {"profile": f.profile.to_json(packed=True)}),
         **({"applied": True} if f.applied else {}),
         **({"given": f.given.to_json()} if f.given is not None and f.given.steps else {}),
         "source": p.source.to_json(),

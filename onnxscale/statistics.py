@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from onnxscale.errors import StatisticsError
 from onnxscale.profile import Profile
 from onnxscale.scalers import Scaler
 from onnxscale.step import Array
@@ -15,7 +18,8 @@ from onnxscale.transform import Transform
 @dataclass(frozen=True)
 class Source:
     """Where statistics come from. sha256: of the file, or "" for an object in memory. ddof: 0 or 1, or None where the
-    source does not say. zero_variance: the source's rule for constant features, in words, or ""."""
+    source does not say. zero_variance: the source's rule for constant features, in words, or "". eps: what the framework adds to
+    a spread, or keeps it above, where it does. origin: what a statistics file of ours was made from (format, name, sha256), or ""."""
 
     format: str
     path: str = ""
@@ -24,9 +28,18 @@ class Source:
     version: str = ""
     ddof: int | None = None
     zero_variance: str = ""
+    eps: float | None = None
+    origin: str = ""
 
     def to_json(self) -> dict[str, object]:
         return {k: v for k, v in dataclasses.asdict(self).items() if v not in ("", None)}
+
+    def told(self, given: object) -> Source:
+        """This source with what a record or a statistics file says of where its numbers come from; what is of another type is left."""
+        said = given if isinstance(given, Mapping) else {}
+        kinds = {"framework": str, "version": str, "ddof": int, "zero_variance": str, "eps": float, "origin": str}
+        taken = {k: said[k] for k, kind in kinds.items() if isinstance(said.get(k), kind)}
+        return dataclasses.replace(self, **taken)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +70,24 @@ class Fitted:
 
     def transform(self) -> Transform:
         return self.scaler.transform()
+
+    def profiled(self) -> Fitted:
+        """With the range that the profile has, where the source says none. Raises StatisticsError for a profile of other data:
+        its width or its names are not the scaler's."""
+        seen, shape = self.profile, self.transform().shape
+        if seen is None:
+            return self
+        if shape and seen.width not in (shape[-1], int(np.prod(shape))):
+            raise StatisticsError(f"the profile is of {seen.width} columns, the scaler has {shape[-1]} features")
+        if self.features and seen.features and self.features != seen.features:
+            raise StatisticsError("the features of the profile are not those of the scaler, or in another order")
+        if not shape or seen.width != int(np.prod(shape)):
+            return self
+        features = self.features or (seen.features if len(shape) == 1 else ())
+        ends = (self.data_min, self.data_max)
+        if self.data_min is None and self.data_max is None and (seen.count > 0).all():
+            ends = (seen.min.reshape(shape), seen.max.reshape(shape))
+        return dataclasses.replace(self, data_min=ends[0], data_max=ends[1], features=features)
 
 
 @dataclass(frozen=True, eq=False)

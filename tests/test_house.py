@@ -25,6 +25,7 @@ ORDER = [
     {"changes"},
     {"wire", "pieces", "external", "walk"},
     {"remote", "linting"},
+    {"data"},
     {"sources"},
     {"runs"},
     {"lazy"},

@@ -13,8 +13,9 @@ import onnxscale
 from onnxscale import origins, ports, sources
 from onnxscale.errors import StatisticsError
 from onnxscale.statistics import Reading
-from tests import build
+from tests import build, vision
 
+vision.torchvision()
 AST = {
     "feature_extractor_type": "ASTFeatureExtractor",
     "sampling_rate": 16000,

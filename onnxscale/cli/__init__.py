@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from onnxscale.cli import auditing, baking, chaining, converting, governing, looking, verifying
+from onnxscale.cli import auditing, baking, chaining, converting, fitting, governing, looking, verifying
 from onnxscale.errors import OnnxscaleError
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app.command()(verifying.selftest)
 app.command()(looking.inspect)
 app.command()(baking.unbake)
 app.command()(converting.convert)
+app.command()(fitting.fit)
+app.add_typer(fitting.stats)
 app.command()(governing.diff)
 app.command()(auditing.audit)
 app.command()(governing.lock)

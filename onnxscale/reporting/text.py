@@ -192,6 +192,11 @@ def _scaler(s: Mapping[str, Any]) -> list[str]:
         f"    form {s.get('form')}, precision {s.get('precision')} ({types}), axis {s.get('axis')}",
         f"    source {', '.join(f'{k} {v}' for k, v in source.items())}",
     ]
+    if isinstance(seen := s.get("profile"), Mapping):
+        known = [k for k in ("quantiles", "correlation") if k in seen]
+        lines.append(
+            f"    fitted on {seen.get('rows')} rows, whose profile it carries (range, moments{''.join(f', {k}' for k in known)})"
+        )
     return lines + _features(s, transform)
 
 

@@ -10,35 +10,39 @@ from onnxscale.scalers.affine import Affine
 from onnxscale.scalers.base import Scaler
 from onnxscale.scalers.binarizer import Binarizer
 from onnxscale.scalers.clip import Clip
+from onnxscale.scalers.decibel import Decibel
 from onnxscale.scalers.function import Function
 from onnxscale.scalers.gray import Gray
 from onnxscale.scalers.grouped import Grouped
 from onnxscale.scalers.image import Image
 from onnxscale.scalers.imputer import Imputer
+from onnxscale.scalers.indicator import Indicator
 from onnxscale.scalers.instance import Instance
 from onnxscale.scalers.kbins import KBins
+from onnxscale.scalers.logmel import LogMel
 from onnxscale.scalers.maxabs import MaxAbs
 from onnxscale.scalers.minmax import MinMax
-from onnxscale.scalers.mixing import Polynomial, Projection
 from onnxscale.scalers.normalizer import Normalizer
+from onnxscale.scalers.pcm import Pcm
+from onnxscale.scalers.polynomial import Polynomial
 from onnxscale.scalers.power import Power
+from onnxscale.scalers.projection import Projection
 from onnxscale.scalers.quantile import Quantile
 from onnxscale.scalers.robust import Robust
 from onnxscale.scalers.select import Select
-from onnxscale.scalers.sound import Decibel, LogMel, Pcm
 from onnxscale.scalers.spline import Spline
 from onnxscale.scalers.standard import Standard
 from onnxscale.scalers.steps import Steps
 
 __all__ = [
     "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Clip", "Decibel", "Function", "Gray", "Grouped", "Image", "Imputer",
-    "Instance", "KBins", "LogMel", "MaxAbs", "MinMax", "Normalizer", "Pcm", "Polynomial", "Power",
+    "Indicator", "Instance", "KBins", "LogMel", "MaxAbs", "MinMax", "Normalizer", "Pcm", "Polynomial", "Power",
     "Projection", "Quantile", "Robust", "Scaler", "Select",
     "Spline", "Standard", "Steps", "make",
 ]  # fmt: skip
 
 ROWS: tuple[type[Scaler], ...] = (
-    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Gray, Clip,
+    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Indicator, Binarizer, KBins, Image, Gray, Clip,
     Select, Projection, Polynomial, Spline, Instance, Grouped, Decibel, Pcm, LogMel, Affine, Steps,
 )  # fmt: skip
 KINDS: dict[str, type[Scaler]] = {row.kind: row for row in ROWS}

@@ -23,7 +23,7 @@ SYNONYMS = {
     **{n: n for n in ("iqr", "offset", "shift", "norm_factor", "lower_bound", "upper_bound", "feature_range", "clip")},
     **dict.fromkeys(("features", "feature_names", "feature_names_in_", "columns", "names", "feature_names_in"), "features"),
     **dict.fromkeys(("units", "unit"), "units"),
-    **{n: n for n in ("applied", "axis", "kind", "ddof", "steps", "data_range_", "25%", "75%")},
+    **{n: n for n in ("applied", "axis", "kind", "ddof", "profile", "steps", "data_range_", "25%", "75%")},
     "data_range_": "data_range", "data_range": "data_range",
 }  # fmt: skip
 # what the column that names the features is called, in a table or a list of objects
@@ -41,9 +41,9 @@ INFORMATION = frozenset(
         "version",
         "framework",
     )
-) | {"data_range", "comment", "description", "dtype", "$schema"}
+) | {"data_range", "comment", "description", "dtype", "$schema", "source"}
 STATISTICS = set(SYNONYMS) | INFORMATION
-BESIDE = {"features", "units", "axis", "kind", "ddof", "applied"}
+BESIDE = {"features", "units", "axis", "kind", "ddof", "applied", "profile"}
 
 
 def columns(given: Mapping[Any, Any] | Sequence[Any]) -> tuple[dict[str, Any], bool]:

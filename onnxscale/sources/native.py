@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxscale import scalers
 from onnxscale.errors import StatisticsError, names
+from onnxscale.profile import Profile
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.scalers.values import numbers
 from onnxscale.sources.configs import config_of
@@ -24,7 +25,9 @@ def from_mapping(content: object, reading: Reading, source: Source) -> Statistic
     """The scalers of a parsed document. Raises StatisticsError naming the key and what to do."""
     config = config_of(content)
     if config is not None:
-        return config.read(content, reading, source)
+        return config.located(config.read(content, reading, source), content)
+    if isinstance(content, Mapping):
+        source = source.told(content if "framework" in content else None).told(content.get("source"))
     if isinstance(content, Mapping) and ("inputs" in content or "outputs" in content):
         extra = [k for k in content if k not in ("inputs", "outputs") and str(k) not in INFORMATION]
         if extra:
@@ -96,12 +99,13 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
     if about["applied"] is not None and not isinstance(about["applied"], bool):
         raise StatisticsError(f"applied: expected true or false, got {about['applied']!r}")
     low, high = (keep.get("data_min", keep.get("min")), keep.get("data_max", keep.get("max")))
+    profile = None if about["profile"] is None else Profile.from_json(about["profile"])
     notes: tuple[str, ...] = ()
     if described:
         notes = ("a pandas describe() table: its std has ddof 1",)
     shape = scaler.transform().shape
     features, units = _words(about["features"], "features", shape), _words(about["units"], "units", shape)
-    ddof = about["ddof"] if isinstance(about["ddof"], int) else 1 if described else None
+    ddof = about["ddof"] if isinstance(about["ddof"], int) and "ddof" not in own else 1 if described else None
     made = Fitted(
         scaler,
         given if given is not None else axis,
@@ -110,9 +114,10 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         _range(low, shape),
         _range(high, shape),
         notes + _noted(reading, flat),
+        profile=profile,
         applied=bool(about["applied"]),
     )
-    return made, ddof
+    return made.profiled(), ddof
 
 
 def _noted(reading: Reading, flat: Mapping[str, Any]) -> tuple[str, ...]:

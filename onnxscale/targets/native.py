@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import numpy as np
 
 from onnxscale import sources
 from onnxscale.errors import StatisticsError
-from onnxscale.statistics import Fitted, Statistics
+from onnxscale.statistics import Fitted, Source, Statistics
 from onnxscale.transform import Transform, encode
 
 
 def write(statistics: Statistics) -> bytes:
     """The content of a statistics file. Raises StatisticsError where reading it back would not give the same scaler."""
     said = statistics.source
-    about: dict[str, Any] = {k: v for k, v in (("framework", said.framework), ("version", said.version)) if v}
+    about = {"source": _source(said)}
     if not statistics.outputs and set(statistics.inputs) == {None}:
         ddof = {} if said.ddof is None else {"ddof": said.ddof}
-        document = {**_scaler(statistics.inputs[None]), **ddof, **about}
+        scaler = _scaler(statistics.inputs[None])
+        document = {**scaler, **({} if "ddof" in scaler else ddof), **about}
     else:
         if None in statistics.inputs or None in statistics.outputs:
             raise StatisticsError(
@@ -28,7 +30,31 @@ def write(statistics: Statistics) -> bytes:
             )
         parts = (("inputs", statistics.inputs), ("outputs", statistics.outputs))
         document = {k: {str(n): _scaler(f) for n, f in v.items()} for k, v in parts if v} | about
-    return (json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    return (_laid_out(document) + "\n").encode()
+
+
+def _source(said: Source) -> dict[str, object]:
+    """Where the numbers come from: the file that was read, or what that file itself was made from."""
+    known = {k: v for k, v in said.to_json().items() if k not in ("format", "path", "sha256")}
+    read = " ".join(w for w in (said.format, said.path, said.sha256 and f"sha256:{said.sha256}") if w)
+    return {"origin": read, **known}
+
+
+def _laid_out(document: dict[str, Any]) -> str:
+    """JSON to read and to compare: a value a line, but each profile, 65 quantiles for each column, on one."""
+    texts: list[str] = []
+
+    def cut(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        found = {k: cut(v) for k, v in value.items() if k != "profile"}
+        if "profile" in value:
+            texts.append(json.dumps(value["profile"], allow_nan=False, ensure_ascii=False))
+            found["profile"] = len(texts) - 1
+        return found
+
+    whole = json.dumps(cut(document), indent=1, allow_nan=False, ensure_ascii=False)
+    return re.sub(r'(?m)^( *"profile": )(\d+)(,?)$', lambda m: f"{m[1]}{texts[int(m[2])]}{m[3]}", whole)
 
 
 def _scaler(fitted: Fitted) -> dict[str, Any]:
@@ -49,7 +75,8 @@ def _about(fitted: Fitted) -> dict[str, Any]:
     found |= {k: list(v) for k, v in (("features", fitted.features), ("units", fitted.units)) if v}
     own = {f.name for f in dataclasses.fields(fitted.scaler)}  # type: ignore[arg-type]
     known = (("data_min", fitted.data_min), ("data_max", fitted.data_max))
-    return found | {k: v.tolist() for k, v in known if v is not None and k not in own}
+    found |= {k: v.tolist() for k, v in known if v is not None and k not in own}
+    return found | ({} if fitted.profile is None else {"profile": fitted.profile.to_json()})
 
 
 def _reads_back(document: dict[str, Any], transform: Transform) -> bool:

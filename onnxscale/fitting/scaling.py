@@ -1,0 +1,92 @@
+"""Summary -> Fitted: the scaler of a kind, its quantiles, and the profile that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxscale.data import Data
+from onnxscale.data.engines import said
+from onnxscale.errors import DataError, names
+from onnxscale.fitting import afar, noticing
+from onnxscale.fitting.kinds import Kind, Measured, Settings
+from onnxscale.fitting.quantiles import Asked, answers, approximate, pending, quantiles, wanted
+from onnxscale.fitting.radix import Tally
+from onnxscale.fitting.summary import Summary
+from onnxscale.profile import PROBABILITIES, Profile
+from onnxscale.statistics import Fitted
+from onnxscale.step import Array
+
+Tell = Callable[[int], None]
+GRID = Asked(PROBABILITIES)
+
+
+def fitted(
+    summary: Summary,
+    row: Kind,
+    settings: Settings,
+    source: Data | None,
+    *,
+    exact: bool = True,
+    tallies: list[Tally] | None = None,
+    tell: Tell = lambda rows: None,
+) -> Fitted:
+    """The scaler of a summary, with its profile. source: the data, which are read again for quantiles, or None; then
+    tallies, the first round of counts, may stand for them. exact: whether to take 65 quantiles of each column.
+
+    Raises DataError where a column has no finite value, or quantiles are needed and there is nothing to take them from.
+    """
+    plain = summary.profile()
+    noticing.refuse_useless(plain)
+    asks = row.asks(settings)
+    about: dict[str, Any] = {"confidence": noticing.confidence(plain)}
+    listed = (GRID, *asks) if exact and (source is not None or tallies is not None) else asks
+    found: list[Array] = []
+    if listed and source is not None:
+        far = source.engine in afar.ENGINES
+        with said(f"{source.engine} did not get through"):
+            found = (
+                afar.quantiles(source, *listed) if far else quantiles(source.arrays, source.width, *listed, tell=tell)
+            )
+        source.settled()
+    elif listed:
+        if tallies is None:
+            raise DataError("quantiles need the data, or parts that were measured with them (fit --shard --quantiles)")
+        found, error = _of_tallies(tallies, listed)
+        found = [np.clip(f, summary.min[:, None], summary.max[:, None]) for f in found]
+        about |= {"quantile_rank_error": error} if error else {}
+    grid = found.pop(0) if len(found) > len(asks) else None
+    profile = summary.profile(grid, about)
+    scaler = row.make(Measured(profile, tuple(found), source), settings)
+    return made(scaler, profile)
+
+
+def made(scaler: Any, profile: Profile) -> Fitted:
+    """A scaler with what is known of the data it was fitted on."""
+    return Fitted(
+        scaler,
+        features=profile.features,
+        units=profile.units,
+        data_min=np.array(profile.min),
+        data_max=np.array(profile.max),
+        warnings=noticing.warnings(profile),
+        profile=profile,
+    )
+
+
+def _of_tallies(tallies: list[Tally], asks: Sequence[Asked]) -> tuple[list[Array], float]:
+    """Quantiles from the first round of counts, and the largest error of their ranks as a share of the values; 0 is exact."""
+    searches = wanted(tallies, asks)
+    if not pending(searches):
+        return answers(asks, searches), 0.0
+    found = [approximate(tallies, ask) for ask in asks]
+    return [f for f, _ in found], max(float(np.nanmax(e)) for _, e in found)
+
+
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    unknown = [n for n in given if n not in Settings.__dataclass_fields__]
+    if unknown:
+        raise DataError(f"unknown settings {names(unknown)}; known are {names(Settings.__dataclass_fields__)}")
+    return Settings(**given)
