@@ -144,7 +144,12 @@ def _read(row: Normalizer, name: str, held: Values, reading: Reading) -> Statist
         raise StatisticsError(f"{name or 'this'} is a {label} with a negative variance or count")
     steps = row.steps({k: v[0] if v.ndim > 1 and len(v) == 1 else v for k, v in held.items()}, row.defaults)
     notes = (f"{label}: {said}, the defaults of its class (--accept-defaults)", *_untrained(held))
-    source = Source(row.framework, framework=row.framework, zero_variance=f"{' and '.join(row.defaults)} of the class")
+    source = Source(
+        row.framework,
+        framework=row.framework,
+        zero_variance=f"{' and '.join(row.defaults)} of the class",
+        eps=next((v for k, v in row.defaults.items() if k.startswith("eps")), None),
+    )
     _finite(steps, label)
     return alone(Fitted(Steps(Transform(steps)), notes=notes), source)
 

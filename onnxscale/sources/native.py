@@ -25,7 +25,9 @@ def from_mapping(content: object, reading: Reading, source: Source) -> Statistic
     """The scalers of a parsed document. Raises StatisticsError naming the key and what to do."""
     config = config_of(content)
     if config is not None:
-        return config.read(content, reading, source)
+        return config.located(config.read(content, reading, source), content)
+    if isinstance(content, Mapping):
+        source = source.told(content if "framework" in content else None).told(content.get("source"))
     if isinstance(content, Mapping) and ("inputs" in content or "outputs" in content):
         extra = [k for k in content if k not in ("inputs", "outputs") and str(k) not in INFORMATION]
         if extra:
@@ -103,7 +105,7 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         notes = ("a pandas describe() table: its std has ddof 1",)
     shape = scaler.transform().shape
     features, units = _words(about["features"], "features", shape), _words(about["units"], "units", shape)
-    ddof = about["ddof"] if isinstance(about["ddof"], int) else 1 if described else None
+    ddof = about["ddof"] if isinstance(about["ddof"], int) and "ddof" not in own else 1 if described else None
     made = Fitted(
         scaler,
         given if given is not None else axis,
