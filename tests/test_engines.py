@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -177,3 +178,111 @@ def test_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert profile_of(onnxscale.fit("s3://bucket/x.csv")).mean.tolist() == [2, 3.5]
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("engine", ["polars", "duckdb", "pyarrow", "dask"])
+def test_whole_numbers_booleans_and_decimals_are_numbers(engine: str, tmp_path: Path) -> None:
+    import decimal
+
+    import pyarrow as pa
+
+    pytest.importorskip({"dask": "dask.dataframe"}.get(engine, engine))
+    money = [decimal.Decimal(i) / 4 for i in range(1000)]
+    table = pa.table({
+        "u8": pa.array(np.arange(1000) % 251, pa.uint8()),
+        "i64": pa.array(np.arange(1000) * 10**9),
+        "flag": np.arange(1000) % 3 == 0,
+        "money": pa.array(money, pa.decimal128(12, 2)),
+    })  # fmt: skip
+    columns = ["u8", "i64", "flag"] + ["money"] * (engine != "dask")  # pandas has no decimals
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = profile_of(onnxscale.fit(tmp_path / "t.parquet", engine=engine, columns=columns))
+    expected = [np.asarray(table[c].to_numpy(zero_copy_only=False), float) for c in columns]
+    np.testing.assert_allclose(found.mean, [x.mean() for x in expected], rtol=1e-14)
+    np.testing.assert_allclose(found.std, [x.std() for x in expected], rtol=1e-13)
+    assert found.integral is not None and found.integral.tolist() == [True, True, True, False][: len(columns)]
+    assert found.quantiles is not None
+    np.testing.assert_array_equal(found.quantiles[:, -1], [x.max() for x in expected])
+
+
+@pytest.mark.parametrize("width", [300, 3000])
+def test_wide_tables(width: int, tmp_path: Path) -> None:
+    """300 columns are more than one query, 3,000 are for the kernel."""
+    import pyarrow as pa
+
+    x = np.random.default_rng(0).normal(2, 3, (200, width))
+    pq.write_table(pa.table({f"c{i}": x[:, i] for i in range(width)}), tmp_path / "t.parquet")
+    found = profile_of(onnxscale.fit(tmp_path / "t.parquet"))
+    np.testing.assert_allclose(found.std, x.std(axis=0), rtol=1e-13)
+    assert found.features == tuple(f"c{i}" for i in range(width))
+
+
+def test_names_that_would_be_something_else_in_a_query(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    columns = {
+        name: np.arange(10.0) + i for i, name in enumerate(("select", 'a "b" `c`', "c1", "x.y", "ü; DROP TABLE t"))
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    for engine in ("polars", "duckdb", "pyarrow"):
+        found = profile_of(onnxscale.fit(tmp_path / "t.parquet", engine=engine))
+        assert found.features == tuple(columns) and found.mean.tolist() == [4.5 + i for i in range(len(columns))]
+    pq.write_table(pa.table({**columns, "^c.*$": np.arange(10.0)}), tmp_path / "t.parquet")
+    with pytest.raises(onnxscale.DataError, match="takes such a name for a pattern"):
+        onnxscale.fit(tmp_path / "t.parquet", engine="polars")
+    assert profile_of(onnxscale.fit(tmp_path / "t.parquet", engine="pyarrow")).mean[-1] == 4.5
+
+
+def test_without_narwhals_and_polars(tmp_path: Path) -> None:
+    """A process that has neither: pyarrow and numpy do it; what only Polars can is refused in words."""
+    import subprocess
+    import sys
+
+    folder = parts(tmp_path / "parts", 3)
+    code = f"""import sys
+sys.modules["polars"] = sys.modules["narwhals"] = None
+import onnxscale
+p = onnxscale.fit({str(folder)!r}).inputs[None].profile
+print(p.about["engine"], p.std.tolist())
+for source, flags in (({str(folder)!r}, {{"where": "usual > 3"}}), (__import__("pandas").DataFrame({{"a": [1.0]}}), {{}})):
+    try:
+        onnxscale.fit(source, **flags)
+    except onnxscale.DataError as error:
+        print(error)"""
+    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    first, *refusals = got.stdout.splitlines()
+    assert first.startswith("numpy"), got.stderr
+    np.testing.assert_allclose(
+        json.loads(first.partition("[")[1] + first.partition("[")[2]), profile_of(onnxscale.fit(folder)).std, rtol=1e-11
+    )
+    assert len(refusals) == 2 and all("onnxscale[fit]" in r for r in refusals)
+
+
+def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxscale.fitting import moments
+
+    folder = parts(tmp_path / "parts", 3)
+    summarized = moments.summarized
+
+    def slow(*given: Any, **how: Any) -> Any:
+        found = summarized(*given, **how)
+        os.utime(folder / "part-1.parquet")
+        return found
+
+    monkeypatch.setattr(moments, "summarized", slow)
+    with pytest.raises(onnxscale.DataError, match="the files changed while they were read"):
+        onnxscale.fit(folder)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".arrow", ".jsonl", ".npy", ".npz"])
+def test_damaged_files_are_errors_in_words(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    for content in (b"", b"PAR1", b"ARROW1\0\0", b"\x93NUMPY", b"PK\x03\x04", b"{", b"a,b\n1", bytes(range(256))):
+        path.write_bytes(content)
+        for engine in ("", "pyarrow"):
+            if suffix != ".csv" or b"\0" in content:  # much is a CSV of one column
+                with pytest.raises(onnxscale.OnnxscaleError):
+                    onnxscale.fit(path, engine=engine)
+            else:
+                with contextlib.suppress(onnxscale.OnnxscaleError):
+                    onnxscale.fit(path, engine=engine)

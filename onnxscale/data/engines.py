@@ -54,7 +54,9 @@ def said(what: str) -> Iterator[None]:
 def _known(error: Exception) -> bool:
     """Whether an engine says that it cannot read a file, rather than that something is wrong with us."""
     root = type(error).__module__.partition(".")[0]
-    return root in ("polars", "duckdb", "pyspark", "pyarrow", "distributed", "py4j") or isinstance(error, OSError)
+    return root in ("polars", "narwhals", "duckdb", "pyspark", "pyarrow", "distributed", "py4j") or isinstance(
+        error, OSError
+    )
 
 
 def _polars(table: Table, paths: list[str], address: str) -> tuple[Any, Any]:

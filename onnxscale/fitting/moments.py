@@ -58,13 +58,10 @@ def _renamed(data: Data) -> Any:
     """The frame with columns c0, c1, ...: no name of the user's is in a query. What is no float becomes float64."""
     import narwhals.stable.v2 as nw
 
-    schema = data.frame.collect_schema()
+    types = data.frame.collect_schema().values()
     floats = (nw.Float32, nw.Float64)
-    found = []
-    for i, name in enumerate(data.names):
-        x = nw.col(name)
-        found.append((x if schema[name] in floats else x.cast(nw.Float64)).alias(f"c{i}"))
-    return data.frame.select(*found)
+    columns = [nw.nth(i) if t in floats else nw.nth(i).cast(nw.Float64) for i, t in enumerate(types)]
+    return data.frame.select(*(c.alias(f"c{i}") for i, c in enumerate(columns)))
 
 
 def _finite(values: Array) -> Array:
