@@ -23,7 +23,7 @@ HARM = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """rows: float64 (N, F); order: N numbers, the target that `conditioned` takes the upper half of."""
+    """rows: float64 (N, F); target: N numbers; `conditioned` takes the rows above their mean."""
 
     rows: Array
     target: Array
@@ -129,7 +129,7 @@ def spoiled(kind: str, x: Array, t: Trained, draw: np.random.Generator) -> Array
     if kind == "permuted":
         while True:
             order = draw.permutation(f)
-            if (order != np.arange(f)).sum() >= min(f, max(3, f // 2)) :
+            if (order != np.arange(f)).sum() >= min(f, max(3, f // 2)):
                 return np.asarray(x[:, order])
     if kind == "exchanged":
         pairs = harmful(t)
@@ -157,7 +157,7 @@ def drawn(held: Table, kind: str, n: int, halves: bool, draw: np.random.Generato
     else:
         train, rest = draw.integers(0, count, 10_000), np.arange(count)
     if kind == "conditioned":
-        rest = rest[held.target[rest] > np.median(held.target)]
+        rest = rest[held.target[rest] > held.target.mean()]
     if halves and len(rest) < n:
         return None
     taken = draw.choice(rest, n, replace=not halves)

@@ -1,8 +1,8 @@
 """Real drift, column by column: the shift of the mean in sigmas, the distance of the laws, and the population stability index.
 
 PSI = sum (a - e) ln(a / e) over ten cells of equal mass has the mean (cells - 1) (1/n + 1/N) where nothing drifted; that is taken off.
-A column drifted where the Kolmogorov-Smirnov distance is beyond what chance gives one of F columns once in a thousand checks, and beyond
-what does not matter.
+A column drifted where the Kolmogorov-Smirnov distance is beyond what chance gives one of F columns once in a thousand
+checks, and beyond what does not matter.
 """
 
 from __future__ import annotations

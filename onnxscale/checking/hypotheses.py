@@ -20,8 +20,8 @@ Function = Callable[[Array], Array]
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """verdict: the name of what was done (result.VERDICTS). function: from raw values (P, F) to what arrives. how: in words, with whose
-    numbers."""
+    """verdict: the name of what was done (result.VERDICTS). function: from raw values (P, F) to what arrives. how: in
+    words, with whose numbers."""
 
     verdict: str
     function: Function
@@ -96,7 +96,9 @@ def _own(r: Reference) -> list[Hypothesis]:
     for count in range(1, len(t.steps)):
         part = Transform(t.steps[:count])
         if part.inverse() is not None and part.slope() is not None:
-            found.append(Hypothesis("half-scaled", part, f"the first {count} step(s) of the model's scaler: {part.prose()}"))
+            found.append(
+                Hypothesis("half-scaled", part, f"the first {count} step(s) of the model's scaler: {part.prose()}")
+            )
     return found
 
 

@@ -34,20 +34,32 @@ WORDS = {
     "scaled": ("the data is already scaled by {how}", "feed raw values; the model scales them itself"),
     "half-scaled": ("a part of the scaling was already done: {how}", "feed raw values; the model does all of it itself"),
     "twice": ("the data was scaled twice before it came: {how}", "feed raw values; the model scales them itself, once"),
-    "x255": ("the values are 255 times too large; dividing by 255 was forgotten, or multiplying by it was done", "feed values as at training: divide by 255"),
-    "/255": ("the values are 255 times too small; they were divided by 255 already", "feed values as at training: do not divide by 255"),
+    "x255": (
+        "the values are 255 times too large; dividing by 255 was forgotten, or multiplying by it was done",
+        "feed values as at training: divide by 255",
+    ),
+    "/255": (
+        "the values are 255 times too small; they were divided by 255 already",
+        "feed values as at training: do not divide by 255",
+    ),
     "log-taken": ("a logarithm was taken that the training data had not: {how}", "feed the values themselves; undo the logarithm"),
     "log-not-taken": ("the training data was logarithms, this is not: {how}", "take the logarithm before the model, as at training"),
-    "permuted": ("the columns are in another order: {count} of {width} moved", "put the columns in the order of the model's features (listed below)"),
+    "permuted": (
+        "the columns are in another order: {count} of {width} moved",
+        "put the columns in the order of the model's features (listed below)",
+    ),
     "exchanged": ("two columns are exchanged: {pair}", "exchange them back"),
     "bgr": ("the channels are BGR, the model expects RGB", "reverse the channels of every picture"),
     "unit": ("another unit on some columns: {units}", "convert these columns to the unit of the training data"),
-    "other-statistics": ("the data fits {file} better than the statistics of this model", "check which model, or which statistics, belongs to this data"),
+    "other-statistics": (
+        "the data fits {file} better than the statistics of this model",
+        "check which model, or which statistics, belongs to this data",
+    ),
     "missing": ("columns arrive without numbers: {broken}", "find where these columns are lost, such as a join or a renamed field"),
     "constant": ("columns arrive with one value: {broken}", "find where these columns are filled with a constant"),
     "sentinel": ("columns hold a number that stands for nothing: {broken}", "make these values null, or fill them as at training"),
 }  # fmt: skip
-LOCAL = "an order of columns, an exchange, a unit or a logarithm on some columns, drift: the model carries no quantiles to hold them against"
+LOCAL = "an order of columns, an exchange, a unit or a logarithm on some columns, drift: these need quantiles in the model, and rows"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +78,16 @@ def judged(reference: Reference, sample: Sample) -> Check:
     names = list(reference.features) or [f"column {j}" for j in range(reference.width)]
     base = Check("cannot tell", "", rows=sample.seen, used=len(sample.rows), width=reference.width)
     if sample.seen < FEWEST:
-        return replace(base, story=f"{sample.seen} rows are too few to say anything; at least {FEWEST} are needed", todo="check more rows at once")
+        return replace(
+            base,
+            story=f"{sample.seen} rows are too few to say anything; at least {FEWEST} are needed",
+            todo="check more rows at once",
+        )
     if not reference.varied.any():
-        return replace(base, story="every column of the training data was constant: nothing can be told", untested=("everything",))
-    broken = integrity.broken(reference, sample, names)
+        return replace(
+            base, story="every column of the training data was constant: nothing can be told", untested=("everything",)
+        )
+    broken = integrity.broken(reference, sample, names) if sample.real else integrity.Broken()
     whole = _without(sample, broken.columns)
     seen = Evidence(reference, whole, names, broken, drifting.drift(reference, whole))
     enough = whole.kept >= FEWEST
@@ -83,7 +101,7 @@ def judged(reference: Reference, sample: Sample) -> Check:
     base = replace(base, tested=tested, untested=untold, warnings=broken.warnings)
     if told := stories.best(asked, whole):
         return _story(seen, told, base)
-    if not reference.measured:
+    if not reference.measured or not sample.real:
         return _guessed(seen, asked, replace(base, untested=(*untold, LOCAL)))
     base = replace(base, tested=(*tested, "permuted", "exchanged", "unit", "drift"))
     fit = fitting.fitted(reference, whole)
@@ -97,7 +115,10 @@ def judged(reference: Reference, sample: Sample) -> Check:
         return _broken(seen, base)
     if seen.drift.drifted.any():
         return _drifted(seen, base)
-    return _said(replace(base, verdict="as expected", evidence={"largest distance": float(np.nanmax(seen.drift.distance))}), columns=())
+    return _said(
+        replace(base, verdict="as expected", evidence={"largest distance": float(np.nanmax(seen.drift.distance))}),
+        columns=(),
+    )
 
 
 def _without(sample: Sample, columns: Array) -> Sample:
@@ -127,16 +148,26 @@ def _story(seen: Evidence, told: list[stories.Story], base: Check) -> Check:
     verdict = first.hypothesis.verdict
     same = [s for s in told if s.after < first.after + 0.02]
     if verdict == "scaled":  # by the name of the kind, where the model's own scaler is one of the usual ones
-        usual = next((s for s in same if s.hypothesis.verdict in ("z-scored", "min-maxed", "minus-one-one", "robust-scaled")), None)
+        usual = next(
+            (s for s in same if s.hypothesis.verdict in ("z-scored", "min-maxed", "minus-one-one", "robust-scaled")),
+            None,
+        )
         verdict = usual.hypothesis.verdict if usual else verdict
     how = first.hypothesis.how
     if verdict == "half-scaled":
         usual = next((s for s in same if s.hypothesis.verdict in ("/255", "x255")), None)
         verdict = usual.hypothesis.verdict if usual else verdict
-    also = tuple(dict.fromkeys(s.hypothesis.verdict for s in told if s.hypothesis.verdict not in (verdict, first.hypothesis.verdict)))
-    evidence = {"distance read raw": first.before, "distance read so": first.after, "columns that tell": float(first.columns)}
+    quiet = (verdict, first.hypothesis.verdict, "scaled", "half-scaled")
+    also = tuple(dict.fromkeys(s.hypothesis.verdict for s in same if s.hypothesis.verdict not in quiet))
+    evidence = {
+        "distance read raw": first.before,
+        "distance read so": first.after,
+        "columns that tell": float(first.columns),
+    }
     worst = np.argsort(-np.nan_to_num(seen.drift.distance))[:LISTED]
-    return _said(replace(base, verdict=verdict, evidence=evidence, also=also), _columns(seen, worst), how=how)
+    return _said(
+        replace(base, verdict=verdict, evidence=evidence, also=also, warnings=()), _columns(seen, worst), how=how
+    )
 
 
 def _guessed(seen: Evidence, asked: stories.Questions, base: Check) -> Check:
@@ -157,6 +188,7 @@ def _guessed(seen: Evidence, asked: stories.Questions, base: Check) -> Check:
 
 def _moved(seen: Evidence, moved: order.Order, base: Check) -> Check:
     columns = np.array([j for cycle in moved.cycles for j in cycle])
+    base = _explained(seen, columns, base)
     evidence = {"gain in nats": moved.gain, "strain as it would be": moved.strain}
     said = {int(j): f"holds what the model calls {seen.names[int(moved.place[j])]}" for j in columns}
     if columns.size == 2:
@@ -173,9 +205,20 @@ def _converted(seen: Evidence, other: list[units.Converted], ease: float, base: 
     verdict = max(dict.fromkeys(verdicts), key=verdicts.count)
     said = {c.column: f"the values are {c.unit.words}" for c in other}
     evidence = {"gain in nats": float(sum(c.gain for c in other)), "strain of the others": ease}
-    words = "; ".join(f"{seen.names[c.column]}: {c.unit.words}" for c in other[:5]) + ("; ..." if len(other) > 5 else "")
+    words = "; ".join(f"{seen.names[c.column]}: {c.unit.words}" for c in other[:5]) + (
+        "; ..." if len(other) > 5 else ""
+    )
     columns = np.array([c.column for c in other])
-    return _said(replace(base, verdict=verdict, evidence=evidence), _columns(seen, columns, said), units=words, how=words)
+    base = _explained(seen, columns, base)
+    return _said(
+        replace(base, verdict=verdict, evidence=evidence), _columns(seen, columns, said), units=words, how=words
+    )
+
+
+def _explained(seen: Evidence, columns: Array, base: Check) -> Check:
+    """Without the warnings that the verdict explains."""
+    told = {seen.names[j] for j in columns.tolist()}
+    return replace(base, warnings=tuple(w for w in base.warnings if w.column not in told))
 
 
 def _broken(seen: Evidence, base: Check) -> Check:
@@ -183,9 +226,13 @@ def _broken(seen: Evidence, base: Check) -> Check:
     verdict = max(parts, key=lambda k: len(parts[k]))
     said = {j: word for part in parts.values() for j, word in part.items()}
     first = parts[verdict]
-    words = "; ".join(f"{seen.names[j]}: {word}" for j, word in list(first.items())[:3]) + ("; ..." if len(first) > 3 else "")
+    words = "; ".join(f"{seen.names[j]}: {word}" for j, word in list(first.items())[:3]) + (
+        "; ..." if len(first) > 3 else ""
+    )
     also = tuple(k for k, v in parts.items() if v and k != verdict)
-    check = replace(base, verdict=verdict, also=also, evidence={"columns": float(len(said))}, warnings=seen.broken.warnings)
+    check = replace(
+        base, verdict=verdict, also=also, evidence={"columns": float(len(said))}, warnings=seen.broken.warnings
+    )
     return _said(check, _columns(seen, np.array(sorted(said))[:LISTED], said), broken=words)
 
 
@@ -194,7 +241,9 @@ def _drifted(seen: Evidence, base: Check) -> Check:
     columns = columns[np.argsort(-seen.drift.distance[columns])]
     said = {int(j): f"moved by {seen.drift.shift[j]:+.2f} sigma" for j in columns if np.isfinite(seen.drift.shift[j])}
     evidence = {"largest distance": float(seen.drift.distance[columns[0]]), "columns": float(columns.size)}
-    return _said(replace(base, verdict="drift", evidence=evidence), _columns(seen, columns[:LISTED], said), count=columns.size)
+    return _said(
+        replace(base, verdict="drift", evidence=evidence), _columns(seen, columns[:LISTED], said), count=columns.size
+    )
 
 
 def _columns(seen: Evidence, columns: Array, said: dict[int, str] | None = None) -> tuple[Column, ...]:

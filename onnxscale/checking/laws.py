@@ -44,6 +44,10 @@ class Law:
         it is not defined has NaN points."""
         with np.errstate(all="ignore"):
             points = np.asarray(function(self.points.T), np.float64).T
+            origin = np.asarray(function(np.zeros((1, len(self.points)))), np.float64).T
+        atom = (np.abs(self.points) <= CLOSE * np.ptp(self.points, axis=1, keepdims=True)) & (origin == 0)
+        half = np.abs(self.points)  # zero that stays zero is as narrow a step as before, whatever the factor
+        points = np.where(atom, np.clip(points, -half, half), points)
         falls = points[:, -1:] < points[:, :1]
         points = np.where(falls, points[:, ::-1], points)
         cdf = np.where(falls, 1.0 - self.cdf[:, ::-1], self.cdf)
@@ -63,7 +67,9 @@ def from_quantiles(quantiles: Array) -> Law:
     gap = np.where(gap > 0, gap, np.inf)
     edge = np.full((q.shape[0], 1), np.inf)
     room = np.minimum(_before(gap, edge, first), _after(gap, edge, last))
-    spans = np.ptp(q, axis=1)  # the same width for the same value in every column, so that steps are compared with steps
+    spans = np.ptp(
+        q, axis=1
+    )  # the same width for the same value in every column, so that steps are compared with steps
     least = 1e-3 * spans[spans > 0].min(initial=np.inf) if (spans > 0).any() else 1e-3
     width = np.where(step, np.minimum(CLOSE * np.maximum(np.abs(q), least), room / 4), 0.0)
     points = np.concatenate([q - width, q + width], axis=1)
@@ -103,7 +109,8 @@ def below(ordered: Array, counts: Array, points: Array) -> Array:
 def distance(share: Array, law: Law) -> Array:
     """Kolmogorov-Smirnov distance per column, (F,): the largest difference of the share at or below a point."""
     gap: Array = np.abs(share - law.cdf)
-    return gap.max(axis=1)
+    largest: Array = gap.max(axis=1)
+    return largest
 
 
 def between(a: Law, b: Law) -> Array:
@@ -135,9 +142,7 @@ class Cells:
 
 def cells(law: Law, rows: Array) -> Cells:
     """The cells of a law that was measured on this many rows a column, (F,)."""
-    half = law.points.shape[1] // 2
     at = np.sort(np.concatenate([2 * LEVELS, 2 * LEVELS + 1]))
-    del half
     edges, cumulated = law.points[:, at], law.cdf[:, at]
     trusted = np.minimum(rows, TRUSTED)[:, None].astype(np.float64)
     ends = np.zeros((edges.shape[0], 1))
@@ -151,7 +156,7 @@ def cells(law: Law, rows: Array) -> Cells:
 
 
 def _smooth(raw: Array, prior: Array, rows: Array) -> Array:
-    return (rows * np.maximum(raw, 0.0) + prior) / (rows + prior.sum(axis=-1, keepdims=True))
+    return np.asarray((rows * np.maximum(raw, 0.0) + prior) / (rows + prior.sum(axis=-1, keepdims=True)))
 
 
 def _scores(mass: Array) -> Array:

@@ -3,8 +3,8 @@
 gain[j, k]: the log-likelihood ratio, over the cells of law j, of "column j of the data is what the model calls k" against "it is j".
 To it comes what the correlations say: with W the inverse of the correlation matrix and S that of the sample, exchanging the columns a
 and b of the sample gains n sum_l (W[a,l] - W[b,l]) (S[a,l] - S[b,l]), the log-likelihood ratio of normal rows of unit spread. A
-permutation is split into its cycles, and a cycle must pay for itself: for each column that it moves, and for how badly the columns that
-it leaves alone fit. Where all is drifting, nothing is called an exchange.
+permutation is split into its cycles, and a cycle must pay for itself: for each column that it moves, and for how badly
+the columns that it leaves alone fit. Where all is drifting, nothing is called an exchange.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ MOVED = 1.5  # what a moved column costs, in nats, besides the logarithm of how 
 WEIGHT = 0.5  # of the correlations: rows are not normal
 THRESHOLD = 5.0  # nats that a cycle must gain, of two columns among two
 SIMPLER = 1.3  # how much more the assignment must gain than exchanges of two columns, one after the other
+SMALL = 0.08  # share of the best cycle's gain below which another is chance beside it
 WEAK = 2.0  # nats that one column of a cycle may lose
+FEWEST = 3  # rows that are not the commonest value, for a column's correlations to say anything
 SUSPECTED = 2000  # columns that are compared with one another
 
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """place: what the model calls the columns of the data, a permutation (F,). cycles: of those that moved. gain: nats. strain: how the
-    data fits in this order."""
+    """place: what the model calls the columns of the data, a permutation (F,). cycles: of those that moved. gain:
+    nats. strain: how the data fits in this order."""
 
     place: Array
     cycles: tuple[tuple[int, ...], ...]
@@ -85,7 +87,8 @@ class _Rule:
 
 
 def _proven(rule: _Rule, place: Array) -> list[tuple[tuple[int, ...], float, tuple[int, ...]]]:
-    """The cycles that pay for themselves: columns, nats, where they go. Of a longer cycle that does not, the exchange in it that does."""
+    """The cycles that pay for themselves: columns, nats, where they go. Of a longer cycle that does not, the exchange
+    in it that does."""
     kept = []
     count = rule.columns.size
     need = THRESHOLD + 0.5 * float(np.log(max(count * (count - 1) / 2, 1)))
@@ -93,15 +96,19 @@ def _proven(rule: _Rule, place: Array) -> list[tuple[tuple[int, ...], float, tup
     for cycle in _cycles(place):
         back = place.copy()
         back[list(cycle)] = list(cycle)
+        found = []
         for to in _readings(rule, place, cycle):
             there = back.copy()
             there[list(to)] = list(to.values())
             paid = _total(there, rule.gain, rule.bond, rule.cost) - _total(back, rule.gain, rule.bond, rule.cost)
             weakest = min(float(rule.gain[j, k]) for j, k in to.items())
             if weakest > -WEAK and paid > (need + rule.cost * (len(to) - 2)) * ease**2:
-                kept.append((tuple(to), paid, tuple(to.values())))
-                break
-    return kept
+                found.append((tuple(to), paid, tuple(to.values())))
+        if found:  # what the exchange of two explains nearly as well is one
+            whole, last = found[0], found[-1]
+            kept.append(last if whole[1] < SIMPLER * last[1] + need else whole)
+    best = max((paid for _, paid, _ in kept), default=0.0)
+    return [k for k in kept if k[1] > SMALL * best]
 
 
 def _readings(rule: _Rule, place: Array, cycle: tuple[int, ...]) -> list[dict[int, int]]:
@@ -134,7 +141,11 @@ def _gains(reference: Reference, sample: Sample, fit: Fit, columns: Array, ratio
 
 
 def _suspected(reference: Reference, fit: Fit) -> Array:
-    columns = np.flatnonzero(np.isfinite(fit.strain) & reference.varied) if reference.width > WIDEST else np.arange(reference.width)
+    columns = (
+        np.flatnonzero(np.isfinite(fit.strain) & reference.varied)
+        if reference.width > WIDEST
+        else np.arange(reference.width)
+    )
     if reference.width <= WIDEST:
         return columns
     columns = columns[fit.strain[columns] > 6.0]
@@ -146,12 +157,24 @@ def _bond(reference: Reference, sample: Sample, columns: Array) -> tuple[Array, 
     if reference.precision is None or columns.size != reference.width:
         return None
     x = sample.finite
+    rare = (x != _commonest(sample)).sum(axis=0) - (len(x) - sample.kept) < FEWEST
+    x = x[:, ~rare]
     with np.errstate(all="ignore"):
         x = x - np.nanmean(x, axis=0)
         x = np.nan_to_num(x / np.sqrt(np.nanmean(x * x, axis=0)))
     rows = min(len(x), EVIDENCE)
     trained = float(np.median(reference.rows))
-    return reference.precision, (x.T @ x) / max(len(x), 1) * rows / (1 + rows / trained) * WEIGHT
+    told = np.ix_(~rare, ~rare)
+    precision, seen = np.diag(np.diag(reference.precision)), np.zeros(reference.precision.shape)
+    precision[told] = reference.precision[told]
+    seen[told] = (x.T @ x) / max(len(x), 1) * rows / (1 + rows / trained) * WEIGHT
+    return precision, seen
+
+
+def _commonest(sample: Sample) -> Array:
+    """The middle value of each column, which a column of hardly more than one value has nearly always, (F,)."""
+    middle: Array = sample.ordered[np.maximum(sample.kept // 2, 0), np.arange(sample.kept.size)]
+    return middle
 
 
 def _total(place: Array, gain: Array, bond: tuple[Array, Array] | None, cost: float) -> float:
@@ -184,10 +207,10 @@ def _climbed(place: Array, gain: Array, bond: tuple[Array, Array] | None, cost: 
             p, s = np.diag(precision), np.diag(seen)
             step -= (p[:, None] - precision) * (s[:, None] - seen) + (p[None, :] - precision) * (s[None, :] - seen)
         np.fill_diagonal(step, 0.0)
-        a, b = np.unravel_index(int(np.argmax(step)), step.shape)
-        if step[a, b] <= 1e-9:
+        first, second = np.unravel_index(int(np.argmax(step)), step.shape)
+        if step[first, second] <= 1e-9:
             break
-        place[at[a]], place[at[b]] = b, a
+        place[at[first]], place[at[second]] = second, first
     return place
 
 
@@ -206,7 +229,7 @@ def _cycles(place: Array) -> list[tuple[int, ...]]:
 
 
 def _strain(reference: Reference, sample: Sample, fit: Fit, columns: Array, place: Array) -> Array:
-    strain = fit.strain[columns].copy()
+    strain: Array = fit.strain[columns].copy()
     moved = np.flatnonzero(place != np.arange(place.size))
     if moved.size:
         strain[moved] = fitted(reference, sample, columns[moved], columns[place[moved]]).strain

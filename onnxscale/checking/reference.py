@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -78,7 +78,9 @@ def log_ratios(reference: Reference, columns: Array) -> Array:
     found = np.empty((columns.size, columns.size, edges.shape[1]), np.float64)
     for i, k in enumerate(columns):
         found[:, i] = law.at(int(k), edges)
-    part = Cells(edges, cells.mass[columns], cells.scores[:, columns], cells.prior[columns, None], cells.rows[columns, None])
+    part = Cells(
+        edges, cells.mass[columns], cells.scores[:, columns], cells.prior[columns, None], cells.rows[columns, None]
+    )
     own = cells.mass[columns][:, None]
     return np.asarray(np.log(part.masses(found) / own))
 
@@ -123,3 +125,8 @@ def normal(mean: Array, std: Array, low: Array | None = None, high: Array | None
         found = np.clip(found, low[:, None], high[:, None])
         found[:, 0], found[:, -1] = low, high
     return np.asarray(found)
+
+
+def named(found: Reference, features: tuple[str, ...]) -> Reference:
+    """The same with the names of its columns, where there is one for each."""
+    return replace(found, features=features) if len(features) == found.width else found

@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxscale.checking import laws
 from onnxscale.checking.laws import Law
+from onnxscale.checking.reference import normal
 from onnxscale.step import Array
 
 KEPT_VALUES = 4 << 20  # values that are kept, 32 MB
@@ -22,8 +23,9 @@ MOST, FEWEST = 4096, 256  # rows that are kept
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """rows: float64 (n, F), a uniform sample, NaN for what is missing. seen: rows in all. count, nonfinite: of all rows, (F,). mean, std,
-    low, high: of all finite values, (F,), NaN where there are none."""
+    """rows: float64 (n, F), a uniform sample, NaN for what is missing. seen: rows in all. count, nonfinite: of all
+    rows, (F,). mean, std, low, high: of all finite values, (F,), NaN where there are none. real: whether the rows were
+    rows; else they stand for sums."""
 
     rows: Array
     seen: int
@@ -32,6 +34,7 @@ class Sample:
     std: Array
     low: Array
     high: Array
+    real: bool = True
 
     @cached_property
     def finite(self) -> Array:
@@ -103,3 +106,14 @@ def _entered(kept: Array, block: Array, seen: int, size: int, draw: np.random.Ge
             kept = kept.copy()
         kept[place[enters]] = rest[enters]
     return kept
+
+
+def summarized(count: Array, total: Array, squares: Array, low: Array, high: Array) -> Sample:
+    """A sample that stands for sums, (F,): rows at the quantiles of normal laws with their moments, within their ends."""
+    n = np.asarray(count, np.int64)
+    with np.errstate(all="ignore"):
+        mean = np.asarray(total, np.float64) / n
+        std = np.sqrt(np.maximum(np.asarray(squares, np.float64) / n - mean * mean, 0.0))
+    low, high = (np.where(n > 0, np.asarray(v, np.float64), np.nan) for v in (low, high))
+    rows = normal(mean, std, low, high)[:, 1:-1].T
+    return Sample(rows, int(n.max(initial=0)), n, mean, std, low, high, real=False)

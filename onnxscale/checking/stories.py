@@ -61,7 +61,7 @@ def questions(reference: Reference) -> Questions:
     asked: list[Asked] = []
     for h in hypotheses(reference):
         law = reference.law.mapped(h.function).take(columns)
-        defined = np.isfinite(law.points).all(axis=1)
+        defined: Array = np.asarray(np.isfinite(law.points).all(axis=1))
         tells = np.zeros(columns.size, np.bool_)
         if defined.any():
             tells[defined] = laws.between(raw.take(defined), law.take(defined)) > TELLS

@@ -93,13 +93,20 @@ def converted(reference: Reference, sample: Sample, fit: Fit) -> tuple[list[Conv
 
 def _convincing(c: Converted, need: float, ease: float) -> bool:
     near = 2.0 if 0 < c.unit.size <= NEAR_ONE or (c.unit.size == 0 and c.unit.verdict == "unit") else 1.0
-    return c.gain > need * near * ease**2 and c.strain < FITS * ease
+    sure = 1.0 + np.log(max(c.gain / need, 1.0)) / 4  # what is certain by itself may fit a little worse by chance
+    return c.gain > need * near * ease**2 and c.strain < FITS * ease * sure
 
 
 def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted | None:
     """The function under which column j fits best."""
     cells, law = reference.cells, reference.law.take(np.array([j]))
-    own = Cells(cells.edges[j : j + 1], cells.mass[j : j + 1], cells.scores[:, j : j + 1], cells.prior[j : j + 1], cells.rows[j : j + 1])
+    own = Cells(
+        cells.edges[j : j + 1],
+        cells.mass[j : j + 1],
+        cells.scores[:, j : j + 1],
+        cells.prior[j : j + 1],
+        cells.rows[j : j + 1],
+    )
     n = int(sample.kept[j])
     values = sample.ordered[:n, j]
     best: tuple[float, Converted] | None = None
