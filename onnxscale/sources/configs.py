@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxscale.sources import audios, bioimages, bridgescalers, deepstreams, images, latents, lerobots, sentences, timms
+from onnxscale.sources import (
+    audios,
+    bioimages,
+    bridgescalers,
+    deepstreams,
+    images,
+    latents,
+    lerobots,
+    sentences,
+    timms,
+    writtenout,
+)
 from onnxscale.sources import runtimesettings as runtimes
 from onnxscale.statistics import Reading, Source, Statistics
 
@@ -50,6 +61,7 @@ CONFIGS: tuple[Config, ...] = (
     ),
     Config("bioimage.io model", bioimages.is_bioimage, bioimages.read, "bioimage.io"),
     Config("bridgescaler", bridgescalers.is_bridge, bridgescalers.read, "bridgescaler"),
+    Config("scikit-learn attributes", writtenout.is_written_out, writtenout.read, "scikit-learn"),
     Config("DeepStream configuration", deepstreams.is_deepstream, deepstreams.mapping, "DeepStream"),
     Config("RKNN configuration", runtimes.is_rknn, runtimes.rknn, "RKNN-Toolkit"),
     Config("OpenVINO arguments", runtimes.is_openvino, runtimes.openvino, "OpenVINO"),

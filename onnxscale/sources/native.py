@@ -13,6 +13,7 @@ from onnxscale.errors import StatisticsError, names
 from onnxscale.profile import Profile
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.scalers.values import numbers
+from onnxscale.sources import groups
 from onnxscale.sources.configs import config_of
 from onnxscale.sources.dialects import of_keys, ones
 from onnxscale.sources.keys import BESIDE, INFORMATION, SYNONYMS, columns
@@ -34,7 +35,7 @@ def from_mapping(content: object, reading: Reading, source: Source) -> Statistic
             raise StatisticsError(f"has the unknown keys {names(extra)} beside 'inputs' and 'outputs'")
         parts = {part: _named(content.get(part) or {}, part, reading) for part in ("inputs", "outputs")}
         return Statistics(parts["inputs"], parts["outputs"], source)
-    fitted, ddof = _fitted(content, "", reading)
+    fitted, ddof = _fitted(groups.nested(content, reading) if isinstance(content, Mapping) else content, "", reading)
     if ddof is not None:
         source = dataclasses.replace(source, ddof=ddof)
     return Statistics({None: fitted}, {}, source)
