@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from onnxscale.data.engines import said
 from onnxscale.errors import DataError, names
 from onnxscale.fitting import afar, noticing
 from onnxscale.fitting.kinds import Kind, Measured, Settings
-from onnxscale.fitting.quantiles import Asked, answers, approximate, pending, quantiles, wanted
-from onnxscale.fitting.radix import Tally
+from onnxscale.fitting.quantiles import Asked, quantiles
+from onnxscale.fitting.rounds import Counts
 from onnxscale.fitting.summary import Summary
 from onnxscale.profile import PROBABILITIES, Profile
 from onnxscale.statistics import Fitted
@@ -30,11 +30,11 @@ def fitted(
     source: Data | None,
     *,
     exact: bool = True,
-    tallies: list[Tally] | None = None,
+    counts: Counts | None = None,
     tell: Tell = lambda rows: None,
 ) -> Fitted:
     """The scaler of a summary, with its profile. source: the data, which are read again for quantiles, or None; then
-    tallies, the first round of counts, may stand for them. exact: whether to take 65 quantiles of each column.
+    counts, of all shards, may stand for them. exact: whether to take 65 quantiles of each column.
 
     Raises DataError where a column has no finite value, or quantiles are needed and there is nothing to take them from.
     """
@@ -42,7 +42,7 @@ def fitted(
     noticing.refuse_useless(plain)
     asks = row.asks(settings)
     about: dict[str, Any] = {"confidence": noticing.confidence(plain)}
-    listed = (GRID, *asks) if exact and (source is not None or tallies is not None) else asks
+    listed = (GRID, *asks) if exact and (source is not None or counts is not None) else asks
     found: list[Array] = []
     if listed and source is not None:
         far = source.engine in afar.ENGINES
@@ -52,9 +52,9 @@ def fitted(
             )
         source.settled()
     elif listed:
-        if tallies is None:
+        if counts is None:
             raise DataError("quantiles need the data, or parts that were measured with them (fit --shard --quantiles)")
-        found, error = _of_tallies(tallies, listed)
+        found, error = counts.quantiles(listed)
         found = [np.clip(f, summary.min[:, None], summary.max[:, None]) for f in found]
         about |= {"quantile_rank_error": error} if error else {}
     grid = found.pop(0) if len(found) > len(asks) else None
@@ -74,15 +74,6 @@ def made(scaler: Any, profile: Profile) -> Fitted:
         warnings=noticing.warnings(profile),
         profile=profile,
     )
-
-
-def _of_tallies(tallies: list[Tally], asks: Sequence[Asked]) -> tuple[list[Array], float]:
-    """Quantiles from the first round of counts, and the largest error of their ranks as a share of the values; 0 is exact."""
-    searches = wanted(tallies, asks)
-    if not pending(searches):
-        return answers(asks, searches), 0.0
-    found = [approximate(tallies, ask) for ask in asks]
-    return [f for f, _ in found], max(float(np.nanmax(e)) for _, e in found)
 
 
 def settings_of(given: Mapping[str, Any]) -> Settings:
