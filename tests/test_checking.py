@@ -235,7 +235,7 @@ def test_what_cannot_be_told_is_said() -> None:
     rows = np.random.default_rng(0).normal(3, 1, (500, 2))
     assert check(profile(rows), rows[:31]).verdict == "cannot tell"
     assert check(profile(np.ones((100, 2))), np.ones((50, 2))).verdict == "cannot tell"
-    with pytest.raises(DataError, match="3 columns .* expects 2"):
+    with pytest.raises(DataError, match=r"3 columns .* expects 2"):
         check(profile(rows), np.zeros((50, 3)))
     with pytest.raises(StatisticsError):
         check({"kind": "normalizer", "norm": "l2"}, rows)
