@@ -135,7 +135,10 @@ def stats(files, cli):
 
 CASES = {
     "clean": ("as expected", 0),
-    **{k: (k, 1) for k in (*faults.GLOBAL, *faults.LOCAL, "minus-one-one", "log-taken", "missing", "constant", "sentinel")},
+    **{
+        k: (k, 1)
+        for k in (*faults.GLOBAL, *faults.LOCAL, "minus-one-one", "log-taken", "missing", "constant", "sentinel")
+    },
     "drift": ("drift", 0),
     "few": ("cannot tell", 2),
 }
