@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         StatisticsError,
         VerificationError,
     )
+    from onnxscale.expecting import Expectation, expect
     from onnxscale.locking import lock
     from onnxscale.locks import Lock
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
@@ -49,6 +50,7 @@ _HOME = {
     # what it gives
     **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
+    **dict.fromkeys(("expect", "Expectation"), "expecting"),
     # governance; chains have functions of their own names: from onnxscale import chaining
     **dict.fromkeys(("audit", "Audit", "Finding"), "auditing"),
     "Chain": "chaining",
@@ -87,6 +89,7 @@ __all__ = [
     "Checked",
     "Comparison",
     "Diff",
+    "Expectation",
     "Finding",
     "Fitted",
     "Inspection",
@@ -112,6 +115,7 @@ __all__ = [
     "check_lock",
     "convert",
     "diff",
+    "expect",
     "inspect",
     "lock",
     "make",

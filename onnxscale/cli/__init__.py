@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from onnxscale.cli import auditing, baking, chaining, converting, governing, looking, verifying
+from onnxscale.cli import auditing, baking, chaining, converting, expecting, governing, looking, verifying
 from onnxscale.errors import OnnxscaleError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(baking.bake)
 app.command()(verifying.verify)
 app.command()(verifying.selftest)
 app.command()(looking.inspect)
+app.command()(expecting.expect)
 app.command()(baking.unbake)
 app.command()(converting.convert)
 app.command()(governing.diff)
