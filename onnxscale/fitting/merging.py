@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxscale import data
-from onnxscale.data import Selection
+from onnxscale.data import Selection, pictures
 from onnxscale.errors import DataError, names
-from onnxscale.fitting import kinds
+from onnxscale.fitting import images, kinds
 from onnxscale.fitting.measuring import measured
 from onnxscale.fitting.quantiles import counted
 from onnxscale.fitting.quantiles import merged as tallied
@@ -42,6 +42,10 @@ def shard(
     """The summary of the i-th of n pieces of the data, part = (i, n), to be merged with the others. quantiles: with the first round
     of counts (radix.py), which give quantiles to the merged whole. The rest as in `fit`. Raises DataError."""
     chosen = replace(selection or Selection(), shard=part)
+    if pictures.is_pictures(source):
+        pictures.refuse(chosen)
+        paths = pictures.listed(source)
+        return images.summary(pictures.counted(paths, tell, shard=part), part, paths)
     opened = data.opened(source, chosen, engine=engine, address=address, whole_hash=whole_hash)
     found = measured(opened, correlation=correlation, units=units, tell=tell)
     if quantiles:
@@ -59,6 +63,10 @@ def merge(parts: Sequence[str | os.PathLike[str] | Summary], kind: str = "standa
     asked = settings_of(settings)
     row = kinds.kind(kind, asked)
     named = [(f"part {i}", p) if isinstance(p, Summary) else (str(p), read(Path(p))) for i, p in enumerate(parts, 1)]
+    picture = images.merged([p for _, p in named])
+    if picture is not None:
+        _complete(named)
+        return Statistics({None: picture}, {}, Source("fit", "", "", "onnxscale", metadata.version("onnxscale"), 0))
     whole = merged(named)
     tallies = _tallies([p for _, p in named])
     found = fitted(whole, row, asked, None, tallies=tallies)
