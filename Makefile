@@ -66,6 +66,7 @@ bench: $(VENV)/.all
 	$(RUN) -m benchmarks decisions
 	$(RUN) -m benchmarks forests
 	$(RUN) -m benchmarks audit
+	$(RUN) -m benchmarks fitting
 
 models: $(VENV)/.test  ## train and export the models again
 	$(RUN) -m pip install -q -r models/requirements.txt

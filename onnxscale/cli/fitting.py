@@ -114,7 +114,7 @@ def fit(
     ] = True,
     unit: Annotated[list[str] | None, typer.Option("--unit", help="A column's unit.", metavar="COLUMN=UNIT")] = None,
     whole_hash: Annotated[
-        bool, typer.Option("--hash", help="Hash all bytes of the data, not a sample of files over 64 MB.")
+        bool, typer.Option("--hash", help="Hash all bytes of the data, not a sample of files over 16 MB.")
     ] = False,
     part: Annotated[
         Any,
@@ -124,6 +124,10 @@ def fit(
             metavar="I/N",
             parser=shard,
         ),
+    ] = None,
+    after: Annotated[
+        Path | None,
+        typer.Option("--next", help="With --shard: count what `stats merge --next FILE` asks for.", metavar="FILE"),
     ] = None,
     force: o.Force = False,
     as_json: o.Json = False,
@@ -147,6 +151,7 @@ def fit(
     from onnxscale import fitting, targets
     from onnxscale.data import Selection
     from onnxscale.errors import DataError
+    from onnxscale.fitting import rounds
 
     address = _address(engine, master, scheduler)
     chosen = Selection(
@@ -157,6 +162,9 @@ def fit(
     settings |= {"n_quantiles": n_quantiles, "output": output, "strategy": strategy, "bounds": bounds}
     settings |= {"method": method, "standardize": standardize}
     targets.free(out, force=force)
+    if after is not None and part is None:
+        raise DataError("--next is a round of counts for a --shard")
+    asked = None if after is None else rounds.read(after)
     with progress.shown("measuring", "rows read") as tell:
         if part is not None:
             if target or group or per_step:
@@ -164,7 +172,7 @@ def fit(
                     "--shard measures columns: a target on its own (--columns), groups and steps from all the data"
                 )
             summary = fitting.shard(
-                sources, part, chosen, engine=engine, address=address, correlation=correlation, quantiles=quantiles,
+                sources, part, chosen, engine=engine, address=address, correlation=correlation, quantiles=quantiles, after=asked,
                 units=units, tell=tell, whole_hash=whole_hash,
             )  # fmt: skip
             _part(summary, out, force, as_json)
@@ -192,6 +200,14 @@ def merge(
     output: OUTPUT = "uniform",
     strategy: STRATEGY = "mean",
     bounds: BOUNDS = "1,99",
+    following: Annotated[
+        Path | None,
+        typer.Option(
+            "--next",
+            help="Where exact quantiles need another round of counts, write what to count, for fit --shard i/n --next FILE.",
+            metavar="FILE",
+        ),
+    ] = None,
     force: o.Force = False,
     as_json: o.Json = False,
 ) -> None:
@@ -199,15 +215,27 @@ def merge(
 
     Every shard of a data set has to be there, once. Parts of other data (shard 1/1 of each) add up too.
 
-    Example:
+    Examples:
 
       onnxscale stats merge part1.json part2.json part3.json -o stats.json
+
+      onnxscale stats merge part*.json --next round2.json   # then fit --shard i/n --next round2.json, and merge again
     """
     from onnxscale import fitting, targets
+    from onnxscale.reporting.clean import clean
 
     targets.free(out, force=force)
     settings = {"ddof": ddof, "feature_range": feature_range, "clip": clip, "quantile_range": quantile_range}
     settings |= {"n_quantiles": n_quantiles, "output": output, "strategy": strategy, "bounds": bounds}
+    asked = None if following is None else fitting.next_round(parts, kind, **settings)
+    if asked is not None:
+        assert following is not None
+        content = json.dumps(asked.to_json(), allow_nan=False) + "\n"
+        targets.save(content.encode(), following, None, force=force)
+        open_ = sum(not s.done for s in asked.searches)
+        said = f"wrote {clean(following)}: {open_} columns need another round, onnxscale fit --shard i/n --next {clean(following)}"
+        print(json.dumps({"out": str(following), "columns": open_}) if as_json else said)
+        return
     found = fitting.merge(parts, kind, **settings)
     _written([(out, "", found.inputs[None])], found.source, force, as_json)
 

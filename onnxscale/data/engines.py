@@ -3,8 +3,10 @@ behind URLs, which it reads through fsspec with the credentials that fsspec know
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,7 +14,7 @@ from onnxscale import remote
 from onnxscale.data import frames, tables
 from onnxscale.data.base import Data, Selection
 from onnxscale.data.tables import Table
-from onnxscale.errors import DataError, names
+from onnxscale.errors import DataError, OnnxscaleError, names
 
 
 def of_files(
@@ -28,26 +30,33 @@ def of_files(
     if name in ("pyarrow", "numpy"):
         return tables.of_files(table, paths, chosen, about)
     try:
-        native, held = ENGINES[name](table, paths, address)
-        found = frames.of_frame(native, chosen, about, held=held)
+        with said(f"{paths[0]}: {name} cannot read it"):
+            native, held = ENGINES[name](table, paths, address)
+            return frames.of_frame(native, chosen, about, held=held)
     except ImportError as error:
         raise DataError(f"--engine {name} needs {error.name}: pip install {_PACKAGES[name]}") from None
-    except DataError:
+
+
+@contextmanager
+def said(what: str) -> Iterator[None]:
+    """What an engine raises inside becomes a DataError that begins with this; anything else goes on."""
+    try:
+        yield
+    except OnnxscaleError:
         raise
     except Exception as error:
-        if _known(error):
-            raise DataError(f"{paths[0]}: {name} cannot read it ({str(error).splitlines()[0][:300]})") from None
-        raise
-    if name == "polars" and table.name == "parquet" and find_spec("pyarrow") is not None:
-        # Polars reads ahead of what takes its batches by hundreds of MB; a row group is what pyarrow holds
-        return replace(found, parts=tables.of_files(table, paths, chosen, about).parts)
-    return found
+        if not _known(error):
+            raise
+        line = next((w.strip() for w in str(error).splitlines() if w.strip()), type(error).__name__)
+        raise DataError(f"{what} ({line[:300]})") from error
 
 
 def _known(error: Exception) -> bool:
     """Whether an engine says that it cannot read a file, rather than that something is wrong with us."""
     root = type(error).__module__.partition(".")[0]
-    return root in ("polars", "duckdb", "pyspark", "pyarrow", "distributed", "py4j") or isinstance(error, OSError)
+    return root in ("polars", "narwhals", "duckdb", "pyspark", "pyarrow", "distributed", "py4j") or isinstance(
+        error, OSError
+    )
 
 
 def _polars(table: Table, paths: list[str], address: str) -> tuple[Any, Any]:
@@ -76,6 +85,8 @@ def _spark(table: Table, paths: list[str], address: str) -> tuple[Any, Any]:
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("onnxscale fit")
+    if address.startswith("local"):  # its workers are processes here: of this Python, not of the first one on the PATH
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     session = (builder.master(address) if address else builder).getOrCreate()
     how: Any = {
         "parquet": lambda read: read.parquet(*paths),

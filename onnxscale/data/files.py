@@ -13,7 +13,7 @@ from typing import Any
 from onnxscale import remote
 from onnxscale.errors import DataError, names
 
-WHOLE = 64 << 20  # a file up to this size is hashed as a whole; of a larger one so many bytes, spread over it
+WHOLE = 16 << 20  # a file up to this size is hashed as a whole; of a larger one so many bytes, spread over it
 BLOCK = 1 << 20
 
 
@@ -104,7 +104,7 @@ def _kind(path: str, kinds: list[Kind]) -> Kind | None:
 def fingerprint(paths: list[str], *, whole: bool = False) -> dict[str, Any]:
     """Names, sizes and hashes of the files, as JSON values. whole: hash all of each, however large.
 
-    sha256: of all bytes; where a file is larger than 64 MB, blocks_sha256: of its size and of 64 blocks of 1 MB spread over
+    sha256: of all bytes; where a file is larger than 16 MB, blocks_sha256: of its size and of 16 blocks of 1 MB spread over
     it from the first to the last; behind a URL the store's own etag, where it has one.
     """
     files = [_about(p, whole=whole) for p in paths]

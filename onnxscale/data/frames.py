@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxscale.data.base import Batch, Data, Part, Selection
 from onnxscale.data.tables import ROWS, as_batch, not_numbers, row_condition
-from onnxscale.errors import DataError
+from onnxscale.errors import DataError, names
 
 
 def is_frame(source: object) -> bool:
@@ -34,10 +34,16 @@ def of_frame(source: object, chosen: Selection, about: Mapping[str, Any], engine
     frame: Any = nw.from_native(source)
     name = engine or frame.implementation.value
     schema = frame.collect_schema()
-    columns = [schema.names()[i] for i in chosen.chosen(schema.names(), "the frame" if not about else _first(about))]
+    index = chosen.chosen(schema.names(), _first(about))
+    columns = [schema.names()[i] for i in index]
     bad = [n for n in columns if not (schema[n].is_numeric() or schema[n] == nw.Boolean)]
+    patterns = [n for n in columns if name == "polars" and n.startswith("^") and n.endswith("$")]
+    if patterns:
+        raise DataError(
+            f"{names(patterns)}: Polars takes such a name for a pattern of names; rename it, or use --engine pyarrow"
+        )
     if bad:
-        raise DataError(not_numbers("the frame" if not about else _first(about), bad, schema[bad[0]]))
+        raise DataError(not_numbers(_first(about), bad, schema[bad[0]]))
     if chosen.shard != (1, 1):
         frame = _shard(frame, name, chosen.shard)
     if chosen.where:
@@ -47,12 +53,12 @@ def of_frame(source: object, chosen: Selection, about: Mapping[str, Any], engine
     narrow = all(schema[n] in (nw.Float32, nw.Boolean) for n in columns)
     rows = len(frame) if isinstance(frame, nw.DataFrame) else None
     dtype = np.float32 if narrow else np.float64
-    part = Part(lambda asked: _batches(frame, [columns[i] for i in asked], name, dtype), rows)
+    part = Part(lambda asked: _batches(frame, asked, name, dtype), rows)
     return Data(tuple(columns), dtypes, (part,), about, frame, name, held=held, group=chosen.group)
 
 
 def _first(about: Mapping[str, Any]) -> str:
-    files = about.get("files") or [{"name": "the data"}]
+    files = about.get("files") or [{"name": "the frame"}]
     return str(files[0]["name"])
 
 
@@ -101,10 +107,10 @@ def _filtered(part: Any, where: str) -> Any:
     return part[pl.from_pandas(part).select(pl.sql_expr(where)).to_series().fill_null(value=False).to_numpy()]
 
 
-def _batches(whole: Any, columns: Sequence[str], engine: str, dtype: Any) -> Iterator[Batch]:
+def _batches(whole: Any, columns: Sequence[int], engine: str, dtype: Any) -> Iterator[Batch]:
     import narwhals.stable.v2 as nw
 
-    frame = whole.select(*(nw.col(n) for n in columns))
+    frame = whole.select(nw.nth(*columns))
 
     if isinstance(frame, nw.DataFrame):
         for at in range(0, len(frame), ROWS):

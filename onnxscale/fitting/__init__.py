@@ -13,12 +13,12 @@ from onnxscale.errors import DataError
 from onnxscale.fitting import images, kinds
 from onnxscale.fitting.kinds import Settings
 from onnxscale.fitting.measuring import measured
-from onnxscale.fitting.merging import merge, shard
+from onnxscale.fitting.merging import merge, next_round, shard
 from onnxscale.fitting.scaling import Tell, fitted, settings_of
 from onnxscale.fitting.summary import Summary
 from onnxscale.statistics import Fitted, Source, Statistics
 
-__all__ = ["Settings", "Summary", "fit", "merge", "shard", "summarize"]
+__all__ = ["Settings", "Summary", "fit", "merge", "next_round", "shard", "summarize"]
 
 
 def fit(

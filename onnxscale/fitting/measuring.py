@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import metadata
 
 from onnxscale.data import Data
+from onnxscale.data.engines import said
 from onnxscale.errors import DataError, names
 from onnxscale.fitting import kernel, moments
 from onnxscale.fitting.summary import Summary
@@ -26,7 +27,8 @@ def measured(
     most = CROSSED if correlation else WIDE
     local = data.frame is None or (data.engine in STREAMED and data.width > most)
     run = kernel.summarized if local else moments.summarized
-    found = run(data, correlation=correlation, tell=tell)
+    with said(f"{data.engine} did not get through"):
+        found = run(data, correlation=correlation, tell=tell)
     data.settled()
     engine = "numpy" if local else data.engine
     about = {**data.about, "engine": f"{engine} {_version(engine)}".strip(), "onnxscale": _version("onnxscale")}

@@ -1,8 +1,9 @@
 """The one expression for every engine, in narwhals: sums about a shift, counts and extremes; nothing else leaves the engine.
 
-Per column: x cast to float64; y = x - K where |x| <= the largest float64, else null; sum(y), sum(y y), count(y), count(x),
-min and max of such x. An engine's own std, and what it does with NaN, is never asked. K is the mean of the first 1024 rows;
-columns whose mean turns out far from K are read again about it.
+Per column: y = x - K in float64; sum(y), sum(y y), count(x), min and max of x. Where a sum is finite, so was every x; other columns
+are read again with a mask: y where |x| <= the largest float64, else null, and count(y) beside count(x). An engine's own std, and
+what it does with NaN, is never asked. K is the mean of the first 1024 rows; columns whose mean turns out far from K are read again
+about it.
 """
 
 from __future__ import annotations
@@ -33,18 +34,20 @@ def summarized(data: Data, *, correlation: bool = False, tell: Tell = lambda row
     """
     columns = _renamed(data)
     every = list(range(data.width))
-    head = _read(columns.head(HEAD), every, np.zeros(data.width), every)
+    head = _read(columns.head(HEAD), every, np.zeros(data.width), every, every, data.engine)
     if not head.rows:
         raise DataError("no data: there are no rows")
-    maybe_whole = np.flatnonzero(head.whole).tolist()
-    found = _read(columns, every, _finite(head.mean), maybe_whole, tell)
+    maybe_whole = np.flatnonzero(head.whole)
+    masked = head.rows - head.nulls > head.count  # bool of (F,): read with the mask
+    found = _read(columns, every, _finite(head.mean), maybe_whole, np.flatnonzero(masked), data.engine, tell)
     for _ in range(PASSES):
         off = np.flatnonzero(found.off)
-        mean = _finite(found.mean)[off]
-        if not off.size or np.array_equal(mean, found.shift[off]):
+        mean = np.where(np.isfinite(found.mean), found.mean, found.shift)[off]
+        if not off.size or (masked[off].all() and np.array_equal(mean, found.shift[off])):
             break
-        again = _read(columns, off.tolist(), mean, [])
-        found = found.columns(off, replace(again, whole=found.whole[off]))
+        masked[off] = True
+        again = _read(columns, off, mean, np.intersect1d(off, maybe_whole), off, data.engine)
+        found = found.columns(off, again)
     if correlation:
         found = replace(found, cross=_cross(columns, found.shift))
     _sound(found, data)
@@ -52,11 +55,13 @@ def summarized(data: Data, *, correlation: bool = False, tell: Tell = lambda row
 
 
 def _renamed(data: Data) -> Any:
-    """The frame with columns c0, c1, ..., cast to float64: no name of the user's is in a query."""
+    """The frame with columns c0, c1, ...: no name of the user's is in a query. What is no float becomes float64."""
     import narwhals.stable.v2 as nw
 
-    wide = [nw.col(n).cast(nw.Float64).alias(f"c{i}") for i, n in enumerate(data.names)]
-    return data.frame.select(*wide)
+    types = data.frame.collect_schema().values()
+    floats = (nw.Float32, nw.Float64)
+    columns = [nw.nth(i) if t in floats else nw.nth(i).cast(nw.Float64) for i, t in enumerate(types)]
+    return data.frame.select(*(c.alias(f"c{i}") for i, c in enumerate(columns)))
 
 
 def _finite(values: Array) -> Array:
@@ -64,36 +69,48 @@ def _finite(values: Array) -> Array:
 
 
 def _read(
-    frame: Any, columns: Sequence[int], shift: Array, maybe_whole: Sequence[int], tell: Tell = lambda rows: None
+    frame: Any,
+    columns: Sequence[int] | Array,
+    shift: Array,
+    maybe_whole: Sequence[int] | Array,
+    masked: Sequence[int] | Array,
+    engine: str,
+    tell: Tell = lambda rows: None,
 ) -> Summary:
-    """One pass over these columns about their shifts. maybe_whole: numbers of columns that may be whole numbers only."""
+    """One pass over these columns about their shifts. maybe_whole: numbers of columns that may be whole numbers only. masked: of
+    those that may hold what is not finite."""
     import narwhals.stable.v2 as nw
 
     table: dict[str, list[Any]] = {k: [] for k in ("n", "k", "s", "q", "l", "h", "w")}
-    rows, asked = 0, set(maybe_whole)
+    rows, asked, with_mask = 0, set(map(int, maybe_whole)), set(map(int, masked))
     for at in range(0, len(columns), TOGETHER):
         group = range(at, min(at + TOGETHER, len(columns)))
         wanted = [nw.len().alias("rows")]
         for i in group:
             x = nw.col(f"c{columns[i]}")
-            finite = x.abs() <= MOST
-            y, kept = nw.when(finite).then(x - float(shift[i])), nw.when(finite).then(x)
+            y = x.cast(nw.Float64) - float(shift[i])
+            wanted.append(x.count().alias(f"k{i}"))
+            if columns[i] in with_mask:
+                wide = x.cast(nw.Float64)
+                finite = wide.abs() <= MOST
+                x, y = nw.when(finite).then(wide), nw.when(finite).then(y)
+                wanted.append(y.count().alias(f"n{i}"))
+            square = y**2 if engine == "polars" else y * y  # the same numbers; each is the quicker one there
             wanted += [
-                y.count().alias(f"n{i}"),
-                x.count().alias(f"k{i}"),
                 y.sum().alias(f"s{i}"),
-                (y * y).sum().alias(f"q{i}"),
+                square.sum().alias(f"q{i}"),
+                x.min().alias(f"l{i}"),
+                x.max().alias(f"h{i}"),
             ]
-            wanted += [kept.min().alias(f"l{i}"), kept.max().alias(f"h{i}")]
             if columns[i] in asked:
-                wanted.append((kept - kept.floor()).max().alias(f"w{i}"))
+                wanted.append((x - x.floor()).max().alias(f"w{i}"))
         row = collected(frame.select(*wanted))
         rows = int(row["rows"])
         for key, values in table.items():
-            values += [row.get(f"{key}{i}") for i in group]
+            values += [row.get(f"{key}{i}", row[f"k{i}"] if key == "n" else None) for i in group]
         tell(len(group))
     count, known = (np.asarray(table[k], np.int64) for k in ("n", "k"))
-    sums = {k: np.asarray([0.0 if v is None else float(v) for v in table[k]]) for k in ("s", "q")}
+    sums = {k: np.asarray([np.nan if v is None else float(v) for v in table[k]]) for k in ("s", "q")}
     low = np.asarray([np.inf if v is None else float(v) for v in table["l"]])
     high = np.asarray([-np.inf if v is None else float(v) for v in table["h"]])
     whole = np.asarray([c in asked and (w is None or w == 0) for c, w in zip(columns, table["w"], strict=True)])
@@ -118,8 +135,9 @@ def _cross(frame: Any, shift: Array) -> Cross:
     import narwhals.stable.v2 as nw
 
     width = len(shift)
-    complete = nw.all_horizontal(*((nw.col(f"c{i}").abs() <= MOST) for i in range(width)), ignore_nulls=False)
-    y = [nw.when(complete).then(nw.col(f"c{i}") - float(shift[i])) for i in range(width)]
+    x = [nw.col(f"c{i}").cast(nw.Float64) for i in range(width)]
+    complete = nw.all_horizontal(*(c.abs() <= MOST for c in x), ignore_nulls=False)
+    y = [nw.when(complete).then(c - float(k)) for c, k in zip(x, shift, strict=True)]
     sums = dict(_pieces(frame, [(f"s{i}", y[i].sum()) for i in range(width)] + [("n", y[0].count())]))
     pairs = [(f"p{i}_{j}", (y[i] * y[j]).sum()) for i in range(width) for j in range(i, width)]
     products = dict(_pieces(frame, pairs))

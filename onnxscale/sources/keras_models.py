@@ -16,7 +16,7 @@ from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers import Steps
 from onnxscale.sources import hdf5_nodes, jsons, npzs
 from onnxscale.sources.hdf5_nodes import Node
-from onnxscale.sources.keras_layers import DTYPES, Layer, fitted, normalization
+from onnxscale.sources.keras_layers import DTYPES, EPSILON, Layer, fitted, normalization
 from onnxscale.sources.picking import picked
 from onnxscale.statistics import Fitted, Reading, Source, Statistics, alone
 from onnxscale.transform import Transform
@@ -97,7 +97,7 @@ def _statistics(config: Any, nodes: Mapping[str, Node], version: str, reading: R
     steps = tuple(step for m in made for step in m.transform().steps)
     if any(x.kind == "Normalization" for x in chain):
         notes.append("epsilon is keras.config.epsilon(), 1e-7 unless it was set otherwise; a file does not say it")
-    source = Source("keras", framework="keras", version=version, ddof=0, zero_variance=ZERO_VARIANCE)
+    source = Source("keras", framework="keras", version=version, ddof=0, zero_variance=ZERO_VARIANCE, eps=EPSILON)
     return alone(Fitted(Steps(Transform(steps)), next(iter(axes), None), notes=tuple(notes)), source)
 
 
@@ -215,5 +215,5 @@ def _weights_alone(nodes: Mapping[str, Node], reading: Reading) -> Statistics:
     notes = (
         f"{name!r}: invert=False, axis=-1, float32 and epsilon 1e-7, the defaults of Normalization (--accept-defaults)",
     )
-    source = Source("keras", framework="keras", ddof=0, zero_variance=ZERO_VARIANCE)
+    source = Source("keras", framework="keras", ddof=0, zero_variance=ZERO_VARIANCE, eps=EPSILON)
     return alone(Fitted(scaler, -1 if shape else None, notes=notes), source)
