@@ -316,7 +316,7 @@ def test_a_model_in_float64_sees_the_order_of_a_sum(stats: dict) -> None:
     """The sums of onnxruntime and numpy differ in their last bits, which a float64 model can tell."""
     baked = onnxscale.bake(identity(("N", 7, 50), T.DOUBLE), {"kind": "instance", **stats}).verify()
     assert baked.comparison.verified, baked.comparison
-    assert baked.comparison.outputs[0].tolerance < 1e-9
+    assert baked.comparison.outputs[0].tolerance < 1e-4 and not baked.comparison.outputs[0].vacuous
 
 
 def test_it_is_undone_byte_for_byte(tmp_path) -> None:

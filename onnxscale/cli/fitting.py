@@ -165,7 +165,7 @@ def fit(
     if after is not None and part is None:
         raise DataError("--next is a round of counts for a --shard")
     asked = None if after is None else rounds.read(after)
-    with progress.shown("measuring", "rows read") as tell:
+    with progress.shown("measuring", "rows read", alive=True) as tell:
         if part is not None:
             if target or group or per_step:
                 raise DataError(
