@@ -1,5 +1,5 @@
 """Data of any size as columns of numbers: parquet, CSV, Arrow, JSON lines, npy and npz files, folders, patterns and URLs of them;
-in Python also frames that narwhals knows, arrays, dicts of columns and iterators of batches.
+pictures; in Python also frames that narwhals knows, arrays, dicts of columns and iterators of batches.
 
 A new format of tables is one file and one row of `tables.TABLES`; another one is a row of `KINDS`.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale import remote
-from onnxscale.data import arrays, engines, files, frames, tables
+from onnxscale.data import arrays, engines, files, frames, pictures, tables
 from onnxscale.data.base import Batch, Data, Part, Selection
 from onnxscale.data.files import Kind
 from onnxscale.errors import DataError
@@ -63,6 +63,9 @@ def _is_list_of_paths(source: object) -> bool:
 
 
 def _of_files(source: object, chosen: Selection, engine: str, address: str, whole_hash: bool) -> Data:
+    if pictures.is_pictures(source):
+        pictures.refuse(chosen)
+        return pictures.opened(pictures.listed(source))
     paths = files.expanded(source, KINDS)
     kind = files.kind_of(paths, KINDS)
     everything = files.sizes(paths)

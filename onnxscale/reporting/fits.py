@@ -50,7 +50,12 @@ def columns(p: Profile) -> list[str]:
     about = p.about
     files = about.get("files", [])
     read = f" in {len(files)} file(s), {about.get('bytes', 0):,} bytes" if files else ""
-    return [*rows, f"  {p.rows:,} rows{read}, by {about.get('engine', 'numpy')}"]
+    if "pictures" in about:
+        read = f" of {about['pictures']:,} pictures, {about.get('bytes', 0):,} bytes"
+    return [
+        *rows,
+        f"  {p.rows:,} {'pixels' if 'pictures' in about else 'rows'}{read}, by {about.get('engine', 'numpy')}",
+    ]
 
 
 def plain(f: Fitted) -> dict[str, Any]:
