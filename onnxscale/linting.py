@@ -174,7 +174,7 @@ def _digit(mean: Array, std: Array) -> Iterator[Finding]:
         return
     for known, _, m, s in _constants(mean.size):
         for what, values, right in (("mean", mean, m), ("std", std, s)):
-            if any(_same(values, row[2 if what == "mean" else 3]) for row in _constants(mean.size)):
+            if any(_same(values, a if what == "mean" else b) for _, _, a, b in _constants(mean.size)):
                 continue  # another set's, as it is
             off = np.flatnonzero(np.abs(values - right) > NEAR * np.abs(right))
             if off.size == 1 and np.unique(right).size == right.size >= 3:
