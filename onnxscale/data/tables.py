@@ -54,7 +54,9 @@ def of_files(table: Table, paths: list[str], chosen: Selection, about: Mapping[s
         parts = _parts(table, inner, system, held, columns, dtype, condition)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise DataError(f"{paths[0]}: cannot be read as {table.name} ({error})") from None
-    return Data(tuple(columns), tuple(map(str, types)), sharded(parts, chosen.shard), about, None, "pyarrow")
+    return Data(
+        tuple(columns), tuple(map(str, types)), sharded(parts, chosen.shard), about, None, "pyarrow", group=chosen.group
+    )
 
 
 def _system(paths: list[str]) -> tuple[Any, list[str]]:
