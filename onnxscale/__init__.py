@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxscale.auditing import Audit, Finding, audit
     from onnxscale.chaining import Chain
+    from onnxscale.checking import Check, check
     from onnxscale.comparing import Comparison
     from onnxscale.diffing import Diff, diff
     from onnxscale.errors import (
@@ -61,6 +62,7 @@ _HOME = {
     # statistics and scalers
     "read": "origins",
     **dict.fromkeys(("fit", "summarize"), "fitting"),
+    **dict.fromkeys(("check", "Check"), "checking"),
     "convert": "targets",
     **dict.fromkeys(("Fitted", "Reading", "Source", "Statistics"), "statistics"),
     **dict.fromkeys(("Scaler", "make"), "scalers"),
@@ -88,6 +90,7 @@ __all__ = [
     "Baked",
     "Chain",
     "ChainError",
+    "Check",
     "Checked",
     "Comparison",
     "DataError",
@@ -114,6 +117,7 @@ __all__ = [
     "VerificationError",
     "audit",
     "bake",
+    "check",
     "check_lock",
     "convert",
     "diff",

@@ -97,7 +97,7 @@ class Placement:
         """Whether what reads the scaled values cannot tell them from float64's, rounded once."""
         if self.fold is not None and self.fold.form == "fold":
             return all(a.bound == 0 for a in self.fold.absorptions)
-        return self.dtype == "float64"
+        return self.dtype == "float64" and (self.inner_dtype != "float64" or precision.is_exact(self.transform.steps))
 
     @property
     def lowered(self) -> Transform:

@@ -18,8 +18,9 @@ import onnxscale
 from onnxscale import data
 from onnxscale.data import Selection
 from onnxscale.errors import DataError
-from onnxscale.fitting import merge, shard
+from onnxscale.fitting import merge, next_round, shard
 from onnxscale.fitting.kernel import summarized
+from onnxscale.fitting.rounds import Round
 from onnxscale.fitting.summary import Summary
 from onnxscale.profile import Profile
 
@@ -225,6 +226,39 @@ def test_every_shard_once_is_the_whole(tmp_path: Path) -> None:
     changed = shard(path, (2, 3), correlation=True)
     with pytest.raises(DataError, match=r"missing|had changed"):
         merge([parts[0], changed, parts[2]])
+
+
+def test_quantiles_of_shards_are_exact_after_the_rounds_they_ask_for(tmp_path: Path, cli) -> None:
+    n = 210_000  # more than a round keeps as they are
+    x = np.stack([DRAW.normal(size=n), DRAW.lognormal(3, 2, n), DRAW.integers(0, 9, n)], axis=1)
+    np.save(tmp_path / "x.npy", x)
+    whole = onnxscale.fit(x, "robust")
+    parts = [shard(tmp_path / "x.npy", (i, 3)) for i in (1, 2, 3)]
+    rough = merge(parts, "robust")
+    assert "quantiles are approximate" in "".join(rough.inputs[None].warnings)
+    assert 0 < profile_of(rough).about["quantile_rank_error"] < 0.05
+    rounds = 1
+    while (asked := next_round(parts, "robust")) is not None:
+        asked = Round.from_json(json.loads(json.dumps(asked.to_json())))
+        parts = [shard(tmp_path / "x.npy", (i, 3), after=asked) for i in (1, 2, 3)]
+        rounds += 1
+    assert 2 <= rounds <= 4
+    found = merge(parts, "robust")
+    np.testing.assert_array_equal(profile_of(found).quantiles, profile_of(whole).quantiles)
+    np.testing.assert_array_equal(found.inputs[None].scaler.scale, whole.inputs[None].scaler.scale)  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="another kind or with other settings"):
+        merge(parts, "robust", quantile_range=(10, 90))
+    with pytest.raises(DataError, match="is missing"):
+        next_round(parts[:2], "robust")
+    for i in (1, 2):
+        assert cli("fit", tmp_path / "x.npy", "--shard", f"{i}/2", "-o", tmp_path / f"p{i}.json").returncode == 0
+    pair = [tmp_path / "p1.json", tmp_path / "p2.json"]
+    got = cli("stats", "merge", *pair, "--next", tmp_path / "r.json", "-o", tmp_path / "s.json")
+    assert got.returncode == 0 and "2 columns need another round" in got.stdout, got.stderr
+    got = cli("fit", tmp_path / "x.npy", "--shard", "1/2", "--next", tmp_path / "r.json", "-o", tmp_path / "q1.json")
+    assert got.returncode == 0, got.stderr
+    got = cli("stats", "merge", tmp_path / "q1.json", pair[1], "-o", tmp_path / "s.json")
+    assert got.returncode == 2 and "different rounds" in got.stderr
 
 
 def test_parts_of_different_data_add_up() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from onnxscale.cli import auditing, baking, chaining, converting, fitting, governing, looking, verifying
+from onnxscale.cli import auditing, baking, chaining, checking, converting, fitting, governing, looking, verifying
 from onnxscale.errors import OnnxscaleError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command()(baking.unbake)
 app.command()(converting.convert)
 app.command()(fitting.fit)
 app.add_typer(fitting.stats)
+app.command()(checking.check)
 app.command()(governing.diff)
 app.command()(auditing.audit)
 app.command()(governing.lock)

@@ -46,7 +46,7 @@ def grouped(data: Data, shift: Array, tell: Callable[[int], None] = lambda colum
 
     if data.frame is None or not data.group:
         raise DataError(
-            "groups need a table with named columns, read by polars, duckdb, spark or dask: pip install 'onnxscale[fit]'"
+            f"groups need a table with named columns, read by polars, duckdb, spark or dask, not {data.engine} (extra [fit])"
         )
     dtype = data.frame.collect_schema()[data.group]
     if not (dtype.is_integer() or dtype in (nw.String, nw.Categorical)):

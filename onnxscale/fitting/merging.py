@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from onnxscale import data
-from onnxscale.data import Selection
+from onnxscale.data import Selection, pictures
 from onnxscale.errors import DataError, names
-from onnxscale.fitting import kinds
+from onnxscale.fitting import images, kinds, rounds
 from onnxscale.fitting.measuring import measured
-from onnxscale.fitting.quantiles import counted
-from onnxscale.fitting.quantiles import merged as tallied
-from onnxscale.fitting.radix import Tally
-from onnxscale.fitting.scaling import Tell, fitted, settings_of
+from onnxscale.fitting.rounds import Round
+from onnxscale.fitting.scaling import GRID, Tell, fitted, settings_of
 from onnxscale.fitting.summary import Summary, total
 from onnxscale.statistics import Source, Statistics
 
@@ -35,20 +33,23 @@ def shard(
     address: str = "",
     correlation: bool = False,
     quantiles: bool = True,
+    after: Round | None = None,
     units: Mapping[str, str] | None = None,
     whole_hash: bool = False,
     tell: Tell = lambda rows: None,
 ) -> Summary:
-    """The summary of the i-th of n pieces of the data, part = (i, n), to be merged with the others. quantiles: with the first round
-    of counts (radix.py), which give quantiles to the merged whole. The rest as in `fit`. Raises DataError."""
+    """The summary of the i-th of n pieces of the data, part = (i, n), to be merged with the others. quantiles: with a round
+    of counts (rounds.py), the first one or that `after` another, which give quantiles to the merged whole. The rest as in `fit`.
+    Raises DataError."""
     chosen = replace(selection or Selection(), shard=part)
+    if pictures.is_pictures(source):
+        pictures.refuse(chosen)
+        paths = pictures.listed(source)
+        return images.summary(pictures.counted(paths, tell, shard=part), part, paths)
     opened = data.opened(source, chosen, engine=engine, address=address, whole_hash=whole_hash)
     found = measured(opened, correlation=correlation, units=units, tell=tell)
     if quantiles:
-        if opened.once:
-            raise DataError("an iterator is read once: no quantiles")
-        tallies = counted(opened.arrays, [None] * opened.width, tell)
-        found = replace(found, counts=[t.to_json() for _, t in tallies])
+        found = replace(found, counts=rounds.counts(opened, after, tell))
     return found
 
 
@@ -58,10 +59,14 @@ def merge(parts: Sequence[str | os.PathLike[str] | Summary], kind: str = "standa
     Raises DataError where a shard is missing or there twice, or the parts do not belong together."""
     asked = settings_of(settings)
     row = kinds.kind(kind, asked)
-    named = [(f"part {i}", p) if isinstance(p, Summary) else (str(p), read(Path(p))) for i, p in enumerate(parts, 1)]
+    named = _named(parts)
+    picture = images.merged([p for _, p in named])
+    if picture is not None:
+        _complete(named)
+        return Statistics({None: picture}, {}, Source("fit", "", "", "onnxscale", metadata.version("onnxscale"), 0))
     whole = merged(named)
-    tallies = _tallies([p for _, p in named])
-    found = fitted(whole, row, asked, None, tallies=tallies)
+    counts = rounds.together([p for _, p in named])
+    found = fitted(whole, row, asked, None, counts=counts)
     version = metadata.version("onnxscale")
     origin = Source(
         "fit", "", "", "onnxscale", version, asked.ddof if "ddof" in row.settings else None, row.zero_variance
@@ -69,15 +74,24 @@ def merge(parts: Sequence[str | os.PathLike[str] | Summary], kind: str = "standa
     return Statistics({None: found}, {}, origin)
 
 
-def _tallies(parts: Sequence[Summary]) -> list[Tally] | None:
-    """The counts of all parts together, or None where one has none."""
-    if any(p.counts is None for p in parts):
+def next_round(
+    parts: Sequence[str | os.PathLike[str] | Summary], kind: str = "standard", **settings: Any
+) -> Round | None:
+    """What the shards have to count next for exact quantiles (`shard(..., after=)`), or None where they have said all. Raises
+    DataError as `merge` does, and where the parts have no counts."""
+    asked = settings_of(settings)
+    named = _named(parts)
+    if images.merged([p for _, p in named]) is not None:
         return None
-    try:
-        first, *others = [[Tally.from_json(t) for t in p.counts] for p in parts]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"the counts of a part are damaged ({type(error).__name__}: {error})") from None
-    return tallied(first, *others)
+    whole = merged(named)
+    counts = rounds.together([p for _, p in named])
+    if counts is None:
+        raise DataError("the parts have no counts: fit the shards with --quantiles")
+    return counts.next((GRID, *kinds.kind(kind, asked).asks(asked, whole.rows)))
+
+
+def _named(parts: Sequence[str | os.PathLike[str] | Summary]) -> list[tuple[str, Summary]]:
+    return [(f"part {i}", p) if isinstance(p, Summary) else (str(p), read(Path(p))) for i, p in enumerate(parts, 1)]
 
 
 def read(path: Path) -> Summary:

@@ -28,7 +28,7 @@ Tell = Callable[[int], None]
 
 
 def summarized(data: Data, *, correlation: bool = False, tell: Tell = lambda rows: None) -> Summary:
-    """The summary of a frame by its own engine. tell: called with the columns that are done.
+    """The summary of a frame by its own engine. tell: called with all the rows, once they are read.
 
     Raises DataError where there are no rows, or an engine takes NaN for a number.
     """
@@ -39,7 +39,8 @@ def summarized(data: Data, *, correlation: bool = False, tell: Tell = lambda row
         raise DataError("no data: there are no rows")
     maybe_whole = np.flatnonzero(head.whole)
     masked = head.rows - head.nulls > head.count  # bool of (F,): read with the mask
-    found = _read(columns, every, _finite(head.mean), maybe_whole, np.flatnonzero(masked), data.engine, tell)
+    found = _read(columns, every, _finite(head.mean), maybe_whole, np.flatnonzero(masked), data.engine)
+    tell(found.rows)
     for _ in range(PASSES):
         off = np.flatnonzero(found.off)
         mean = np.where(np.isfinite(found.mean), found.mean, found.shift)[off]
@@ -58,7 +59,7 @@ def _renamed(data: Data) -> Any:
     """The frame with columns c0, c1, ...: no name of the user's is in a query. What is no float becomes float64."""
     import narwhals.stable.v2 as nw
 
-    types = data.frame.collect_schema().values()
+    types = list(data.frame.collect_schema().values())[: data.width]  # a column of groups comes after them
     floats = (nw.Float32, nw.Float64)
     columns = [nw.nth(i) if t in floats else nw.nth(i).cast(nw.Float64) for i, t in enumerate(types)]
     return data.frame.select(*(c.alias(f"c{i}") for i, c in enumerate(columns)))
@@ -75,7 +76,6 @@ def _read(
     maybe_whole: Sequence[int] | Array,
     masked: Sequence[int] | Array,
     engine: str,
-    tell: Tell = lambda rows: None,
 ) -> Summary:
     """One pass over these columns about their shifts. maybe_whole: numbers of columns that may be whole numbers only. masked: of
     those that may hold what is not finite."""
@@ -108,7 +108,6 @@ def _read(
         rows = int(row["rows"])
         for key, values in table.items():
             values += [row.get(f"{key}{i}", row[f"k{i}"] if key == "n" else None) for i in group]
-        tell(len(group))
     count, known = (np.asarray(table[k], np.int64) for k in ("n", "k"))
     sums = {k: np.asarray([np.nan if v is None else float(v) for v in table[k]]) for k in ("s", "q")}
     low = np.asarray([np.inf if v is None else float(v) for v in table["l"]])

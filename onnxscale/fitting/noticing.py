@@ -53,6 +53,11 @@ def warnings(profile: Profile) -> tuple[str, ...]:
             f"{names(called[worn])}: {profile.dtypes[i]} has destroyed them: the std of {called[i]!r} ({profile.std[i]:.3g}) is under "
             f"2 ULP of its mean ({profile.mean[i]:.6g}). Store them as float64, or subtract a constant before they are stored"
         )
+    error = profile.about.get("quantile_rank_error")
+    if error:
+        found.append(
+            f"quantiles are approximate, ranks off by up to {error:.2g} of the rows; stats merge --next makes them exact"
+        )
     for what, counts in (("missing", profile.nulls), ("NaN or infinite", profile.nonfinite)):
         found += _shares(what, counts, profile.rows, called)
     return tuple(found)
