@@ -261,3 +261,11 @@ def test_other_things_that_hold_numbers() -> None:
     np.testing.assert_array_equal(numbers(data.opened(hidden))[0], np.where(x > 5, np.nan, x))
     with pytest.raises(DataError, match="a NoneType is no data"):
         data.opened(None)
+
+
+def test_parquet_comes_a_row_group_at_a_time(tmp_path):
+    """Polars reads ahead of what takes its batches, by hundreds of MB; its sums have no such need, quantiles have."""
+    pytest.importorskip("polars")
+    opened = data.opened(str(written(tmp_path, "parquet")), Selection(columns=("b", "a")))
+    assert opened.engine == "polars" and [p.rows for p in opened.parts] == [300, 300, 300, 100]
+    assert np.array_equal(np.concatenate(list(opened.arrays())), np.stack([B, A], axis=1))
