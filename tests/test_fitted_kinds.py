@@ -56,6 +56,12 @@ def test_power_is_scikit_learns(method: str) -> None:
     assert bare.inputs[None].scaler.mean is None  # type: ignore[attr-defined]
 
 
+def test_power_tells_of_the_rows_it_reads() -> None:
+    told: list[int] = []
+    fitting.fit(TABLE[:, :2], "power", exact=False, tell=told.append)
+    assert sum(told) == 3 * len(TABLE)  # moments, sums of logarithms, and one step: the start saw all rows
+
+
 def test_power_leaves_a_constant_column_at_zero() -> None:
     assert np.abs(scaled(fitting.fit(TABLE, "power"), TABLE)[:, 3]).max() < 1e-12
 
@@ -159,9 +165,18 @@ def test_every_kind_is_written_and_read_back(tmp_path: Path) -> None:
         "power": ["--method", "box-cox"],
         "imputer": ["--strategy", "median"],
         "clip": ["--bounds", "2,98"],
+        "standard": ["--ddof", "1"],
     }.items():
         out = tmp_path / f"{kind}.json"
         said = json.loads(run("fit", tmp_path / "rows.npy", "--kind", kind, *more, "-o", out, "--json").stdout)
         assert said["fitted"][0]["kind"] == kind
         read = sources.read(out)
         assert read.inputs[None].scaler.kind == kind and read.inputs[None].profile is not None
+
+
+def test_steps_are_named_by_their_place(tmp_path: Path) -> None:
+    np.save(tmp_path / "cube.npy", DRAW.normal(size=(30, 3, 2)))
+    done = run("fit", tmp_path / "cube.npy", "--per-step", "-o", tmp_path / "stats.json")
+    assert "  2,1  " in done.output
+    read: Any = sources.read(tmp_path / "stats.json").inputs[None]
+    assert read.scaler.mean.shape == (3, 2) and read.profile.about["shape"] == [3, 2]

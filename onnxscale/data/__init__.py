@@ -45,17 +45,25 @@ def opened(
         return _of_files(source, chosen, engine, address, whole_hash)
     if engine and not (engine == "numpy" and isinstance(source, np.ndarray | Mapping)):
         raise DataError("an engine is chosen for files; a frame brings its own")
+    if isinstance(source, np.ma.MaskedArray):
+        return arrays.of_array(np.ma.filled(source.astype(np.float64), np.nan), chosen)
     if isinstance(source, np.ndarray):
         return arrays.of_array(source, chosen)
     if isinstance(source, Mapping):
         return arrays.of_columns(source, chosen)
     if frames.is_frame(source):
         return frames.of_frame(source, chosen, {})
-    if isinstance(source, list | tuple) and source and all(isinstance(v, int | float) for row in source for v in row):
-        return arrays.of_array(np.asarray(source), chosen)
+    if hasattr(source, "__array__") or isinstance(source, memoryview) or _is_numbers(source):
+        return opened(frames.of_series(source) if hasattr(source, "to_frame") else np.asarray(source), chosen)
     if isinstance(source, Iterable):
         return arrays.of_batches(source, chosen)
     raise DataError(f"a {type(source).__name__} is no data; expected files, a frame, an array, columns or batches")
+
+
+def _is_numbers(source: object) -> bool:
+    """Whether this is a list of numbers, or of rows of them; told by the first ones."""
+    first = source[0] if isinstance(source, list | tuple) and source else None
+    return isinstance(first[0] if isinstance(first, list | tuple) and first else first, int | float)
 
 
 def _is_list_of_paths(source: object) -> bool:

@@ -196,9 +196,12 @@ def _count(name: str, read: Callable[[], bytes]) -> Pixels:
 
 def _decoded(content: bytes) -> tuple[Any, str]:
     """The picture in a mode that is counted, and the mode it is stored in. Raises what pillow does, and DataError."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    image = Image.open(io.BytesIO(content))
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise DataError("no picture that pillow knows" if content else "empty") from None
     limit = Image.MAX_IMAGE_PIXELS or 1 << 27
     if image.width * image.height > limit:
         raise DataError(f"{image.width} x {image.height} pixels, more than {limit:,}: a decompression bomb?")
