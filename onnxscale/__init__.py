@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxscale.auditing import Audit, Finding, audit
     from onnxscale.chaining import Chain
+    from onnxscale.checking import Check, check
     from onnxscale.comparing import Comparison
     from onnxscale.diffing import Diff, diff
     from onnxscale.errors import (
         ChainError,
+        DataError,
         LockError,
         ModelError,
         OnnxscaleError,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from onnxscale.expecting import Expectation, expect
+    from onnxscale.fitting import fit, summarize
     from onnxscale.locking import lock
     from onnxscale.locks import Lock
     from onnxscale.looking import Inspection, Selftest, inspect, selftest
@@ -60,6 +63,8 @@ _HOME = {
     **dict.fromkeys(("check_lock", "Checked"), "moved"),
     # statistics and scalers
     "read": "origins",
+    **dict.fromkeys(("fit", "summarize"), "fitting"),
+    **dict.fromkeys(("check", "Check"), "checking"),
     "convert": "targets",
     **dict.fromkeys(("Fitted", "Reading", "Source", "Statistics"), "statistics"),
     **dict.fromkeys(("Scaler", "make"), "scalers"),
@@ -71,6 +76,7 @@ _HOME = {
             "OnnxscaleError",
             "ModelError",
             "StatisticsError",
+            "DataError",
             "PlanError",
             "LockError",
             "ChainError",
@@ -86,8 +92,10 @@ __all__ = [
     "Baked",
     "Chain",
     "ChainError",
+    "Check",
     "Checked",
     "Comparison",
+    "DataError",
     "Diff",
     "Expectation",
     "Finding",
@@ -112,15 +120,18 @@ __all__ = [
     "VerificationError",
     "audit",
     "bake",
+    "check",
     "check_lock",
     "convert",
     "diff",
     "expect",
+    "fit",
     "inspect",
     "lock",
     "make",
     "read",
     "selftest",
+    "summarize",
     "unbake",
     "verify",
 ]

@@ -31,6 +31,10 @@ class Unread(StatisticsError):
         self.estimator, self.source = estimator, source
 
 
+class DataError(OnnxscaleError):
+    """The data cannot be read, or its columns are not what was asked for."""
+
+
 class PlanError(OnnxscaleError):
     """The statistics and the model do not fit each other, or the request contradicts itself."""
 

@@ -75,8 +75,8 @@ def _recorded(model: ModelFile, record: Mapping[str, Any]) -> Statistics:
         alone = sum(s["role"] == entry["role"] for s in listed) == 1
         parts[entry["role"]][None if alone else str(entry.get("tensor"))] = _fitted(model, entry)
     first: Mapping[str, Any] = next((s.get("source", {}) for s in listed), {})
-    known = {k: first[k] for k in ("framework", "version", "ddof", "zero_variance") if k in first}
-    return Statistics(parts["input"], parts["output"], Source("onnx record", model.name, model.sha256(), **known))
+    source = Source("onnx record", model.name, model.sha256()).told(first)
+    return Statistics(parts["input"], parts["output"], source)
 
 
 def _fitted(model: ModelFile, entry: Mapping[str, Any]) -> Fitted:

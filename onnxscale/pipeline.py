@@ -201,6 +201,10 @@ def bake(
     try:
         statistics = origins.read(scaler, reading)
     except Unread as unread:
+        if options.guard or options.guard_stats:
+            raise PlanError(
+                "a guard watches the columns of a scaler, and this transformer is converted as a whole: bake it without --guard"
+            ) from None
         return Baked(*converting.bake(opened(model), unread, options, wanted))
     opened_model = opened(model)
     plan = planning.plan(opened_model, statistics, options, wanted)

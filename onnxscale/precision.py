@@ -98,7 +98,7 @@ def bound(
     Proven for arithmetic; for a composite step its row's `ulps` stands in for the proof.
     """
     raw = np.asarray(x).astype(np.float64)
-    if dtype == "float64" and _exact(transform.steps):
+    if dtype == "float64" and is_exact(transform.steps):
         same = transform.result == transform.shape and transform.order is None
         return np.zeros((raw if same else transform(raw, axis, beside=beside)).shape)
     written = transform if dtype == "float64" else lowered(transform, precision)
@@ -121,10 +121,10 @@ def bound(
         return np.asarray(away + cast + slack * (1 + 2.0**-20))
 
 
-def _exact(steps: Iterable[Step]) -> bool:
+def is_exact(steps: Iterable[Step]) -> bool:
     """Whether the nodes do what the reference does, operation by operation."""
     rows = [(OPERATORS[s.op], s) for s in steps]
-    return all(r.ulps == 0 and r.noise is None and all(map(_exact, r.parts(s))) for r, s in rows)
+    return all(r.ulps == 0 and r.noise is None and all(map(is_exact, r.parts(s))) for r, s in rows)
 
 
 def _sizes(transform: Transform, raw: Array, reference: Array, axis: int) -> Array:

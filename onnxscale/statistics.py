@@ -18,7 +18,8 @@ from onnxscale.transform import Transform
 @dataclass(frozen=True)
 class Source:
     """Where statistics come from. sha256: of the file, or "" for an object in memory. ddof: 0 or 1, or None where the
-    source does not say. zero_variance: the source's rule for constant features, in words, or ""."""
+    source does not say. zero_variance: the source's rule for constant features, in words, or "". eps: what the framework adds to
+    a spread, or keeps it above, where it does. origin: what a statistics file of ours was made from (format, name, sha256), or ""."""
 
     format: str
     path: str = ""
@@ -27,9 +28,18 @@ class Source:
     version: str = ""
     ddof: int | None = None
     zero_variance: str = ""
+    eps: float | None = None
+    origin: str = ""
 
     def to_json(self) -> dict[str, object]:
         return {k: v for k, v in dataclasses.asdict(self).items() if v not in ("", None)}
+
+    def told(self, given: object) -> Source:
+        """This source with what a record or a statistics file says of where its numbers come from; what is of another type is left."""
+        said = given if isinstance(given, Mapping) else {}
+        kinds = {"framework": str, "version": str, "ddof": int, "zero_variance": str, "eps": float, "origin": str}
+        taken = {k: said[k] for k, kind in kinds.items() if isinstance(said.get(k), kind)}
+        return dataclasses.replace(self, **taken)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import pytest
 from onnxscale import sources
 from onnxscale.errors import StatisticsError
 from onnxscale.statistics import Fitted
+from tests import damaging
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
 
@@ -172,16 +173,5 @@ def test_what_makes_no_scaler_is_refused(name: str) -> None:
 
 def test_damage_is_refused_and_never_a_traceback() -> None:
     whole = yaml.safe_dump(document(*NEW["one after the other"])).encode()
-    rng = np.random.default_rng(0)
-    damaged = [whole[:n] for n in range(1, len(whole) - 1, 7)]
-    for at in rng.integers(0, len(whole), 500):
-        flipped = bytearray(whole)
-        flipped[at] ^= int(rng.integers(1, 256))
-        damaged.append(bytes(flipped))
-    refused = 0
-    for data in damaged:
-        try:
-            sources.read(data)
-        except StatisticsError:
-            refused += 1
+    refused, _ = damaging.refused([*damaging.cut(whole, short=1), *damaging.flipped(whole, 500)])
     assert refused > 300

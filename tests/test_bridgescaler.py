@@ -17,6 +17,8 @@ from onnxscale.statistics import Fitted, Reading
 bridge = pytest.importorskip("bridgescaler", reason="needs bridgescaler")
 from bridgescaler import deep, distributed, group  # noqa: E402
 
+from tests import damaging  # noqa: E402
+
 RNG = np.random.default_rng(5)
 FRAME = pd.DataFrame(RNG.normal(size=(50, 3)) * [1, 30, 1e4] + [0, 5, 1e5], columns=["t2m", "u", "v"])
 X = RNG.normal(size=(40, 3)) * 100
@@ -115,16 +117,7 @@ def test_damage_is_refused_and_never_a_traceback() -> None:
     scaler = group.GroupMinMaxScaler()
     scaler.fit(FRAME.to_numpy(), groups=[[0, 2], 1])
     whole = bridge.print_scaler(scaler).encode()
-    rng = np.random.default_rng(0)
-    for cut in range(1, len(whole) - 1, 7):
-        with pytest.raises(StatisticsError):
-            sources.read(whole[:cut])
-    refused = 0
-    for at in rng.integers(0, len(whole), 1000):
-        flipped = bytearray(whole)
-        flipped[at] ^= int(rng.integers(1, 256))
-        try:
-            sources.read(bytes(flipped))
-        except StatisticsError:
-            refused += 1
+    refused, total = damaging.refused(damaging.cut(whole, short=1))
+    assert refused == total
+    refused, _ = damaging.refused(damaging.flipped(whole, 1000))
     assert refused > 100

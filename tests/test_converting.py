@@ -7,14 +7,17 @@ import json
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import joblib
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import skops.io
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA, KernelPCA
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_regression
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
@@ -71,7 +74,7 @@ PARTS = {
     ],
     "passed on": [("city", OneHotEncoder(), ["city"]), ("rest", "passthrough", ["age"])],
 }  # fmt: skip
-WAYS = {"python": lambda e: e, "pickle": pickle.dumps, "joblib": lambda e: _dump(e)}  # noqa: PLW0108
+WAYS = {"python": lambda e: e, "pickle": pickle.dumps, "joblib": lambda e: _dump(e), "skops": skops.io.dumps}  # noqa: PLW0108
 
 
 def _dump(estimator: object) -> bytes:
@@ -98,7 +101,8 @@ def test_columns_of_text_and_numbers(name: str, way: str) -> None:
     baked = onnxscale.bake(build.identity(("N", want.shape[1])), WAYS[way](estimator)).verify()
     assert baked.comparison.verified, baked.comparison
     made = baked.to_proto()
-    assert [i.name for i in made.graph.input] == ["age", "income", "city", "code"]
+    taken = {c for _, _, of in PARTS[name] for c in of}
+    assert [i.name for i in made.graph.input] == [c for c in FRAME if c in taken]  # nobody can feed what is dropped
     got = answers(baked.to_bytes(), **columns(FRAME, made))[0]
     income32 = FRAME.assign(income=FRAME["income"].astype("f").astype("d"))
     np.testing.assert_allclose(got, dense(estimator.transform(income32)).astype("f"), rtol=3e-7, atol=1e-7)
@@ -172,7 +176,7 @@ def test_a_pipeline_with_its_model_end_to_end(tmp_path) -> None:
     onnxscale.unbake(out, tmp_path / "o.onnx")
     assert (tmp_path / "o.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
     assert {p.how for p in ports.of(str(out)) if p.role == "input"} <= {"baked", "bare"}
-    assert looking.inspect(out).record["scalers"][0]["converted"]["inputs"] == ["age", "income", "city", "code"]
+    assert looking.inspect(out).record["scalers"][0]["converted"]["inputs"] == ["age", "income", "city"]
     with pytest.raises(PlanError, match="scale twice"):
         onnxscale.bake(out, whole)
 
@@ -262,6 +266,35 @@ def test_selectors_of_columns_come_out_of_a_file() -> None:
     for way in WAYS.values():
         baked = onnxscale.bake(build.identity(("N", 5)), way(estimator)).verify()
         assert baked.comparison.verified
+
+
+@pytest.mark.parametrize("how", ["infrequent_if_exist", "ignore"])
+@pytest.mark.parametrize("way", WAYS)
+def test_unknown_categories_where_none_is_infrequent(how: str, way: str) -> None:
+    encoder = OneHotEncoder(handle_unknown=how, min_frequency=2)
+    estimator = ColumnTransformer([NUMBERS, ("city", encoder, ["city", "code"])]).fit(FRAME)
+    baked = onnxscale.bake(build.identity(("N", 9)), WAYS[way](estimator)).verify()
+    assert baked.comparison.verified and encoder.handle_unknown == how
+
+
+@pytest.mark.parametrize(
+    "estimator", [KernelPCA(2, kernel="poly", degree=2), TfidfTransformer()], ids=lambda e: type(e).__name__
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_more_classes_are_rebuilt(estimator: Any, way: str) -> None:
+    fitted = estimator.fit(np.random.default_rng(0).random((40, 3)))
+    width = fitted.transform(np.ones((1, 3))).shape[1]
+    assert onnxscale.bake(build.identity(("N", width)), WAYS[way](fitted)).verify().comparison.verified
+
+
+def test_text_that_is_dropped_is_no_input() -> None:
+    frame = FRAME.assign(name=[f"n{i}" for i in range(N)])
+    estimator = ColumnTransformer([("c", OneHotEncoder(), ["city"]), ("n", StandardScaler(), ["age"])]).fit(frame)
+    baked = onnxscale.bake(build.identity(("N", 5)), estimator)
+    baked = baked.verify({"age": frame["age"].to_numpy("f"), "city": frame["city"].to_numpy()})
+    assert baked.comparison.verified
+    assert any("drops 'income', 'code', 'name'" in n for n in baked.plan.converted.notes)
+    assert [i.name for i in baked.to_proto().graph.input] == ["age", "city"]
 
 
 def test_pca_of_columns_beside_text() -> None:

@@ -13,8 +13,9 @@ import onnxscale
 from onnxscale import origins, ports, sources
 from onnxscale.errors import StatisticsError
 from onnxscale.statistics import Reading
-from tests import build
+from tests import build, vision
 
+vision.torchvision()
 AST = {
     "feature_extractor_type": "ASTFeatureExtractor",
     "sampling_rate": 16000,
@@ -126,7 +127,21 @@ def test_whisper_of_transformers_itself(tmp_path: Path) -> None:
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 16), np.uint8)
-PROCESSORS = ["ViT", "CLIP", "DeiT", "ConvNext", "Beit", "EfficientNet", "MobileViT", "Tvp", "Vivit", "Siglip"]
+PROCESSORS = [
+    "ViT",
+    "CLIP",
+    "DeiT",
+    "ConvNext",
+    "Beit",
+    "EfficientNet",
+    "MobileViT",
+    "Tvp",
+    "Vivit",
+    "Siglip",
+    "GLPN",
+    "Swin2SR",
+    "LayoutLMv2",
+]
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
@@ -143,6 +158,7 @@ def test_image_processors_of_transformers_itself(name: str, other: bool, tmp_pat
         still |= {"EfficientNet": {"rescale_offset": True, "include_top": False}, "Vivit": {"offset": False}}.get(
             name, {}
         )
+    still |= {"apply_ocr": False} if name == "LayoutLMv2" else {}
     try:
         processor = made(**still)
     except (ImportError, TypeError) as error:
@@ -153,6 +169,18 @@ def test_image_processors_of_transformers_itself(name: str, other: bool, tmp_pat
     want = np.asarray(processor(images, return_tensors="np")["pixel_values"]).reshape(3, 16, 16)
     found = sources.read(tmp_path).inputs[None].transform()
     np.testing.assert_allclose(found(PIXELS[None], 1)[0], want, rtol=1e-5, atol=2e-6)  # theirs is float32
+
+
+@pytest.mark.parametrize("name", ["Pix2Struct", "Kosmos2_5"])
+def test_processors_that_scale_image_by_image_stay_with_the_app(name: str) -> None:
+    with pytest.raises(StatisticsError, match="its own mean and std before it cuts it into patches"):
+        sources.read({"image_processor_type": f"{name}ImageProcessor", "do_normalize": True})
+
+
+def test_uvdoc_turns_the_channels_round() -> None:
+    content = {"image_processor_type": "UVDocImageProcessor", "do_rescale": True, "rescale_factor": 1 / 255}
+    found = sources.read(content).inputs[None].transform()
+    np.testing.assert_array_equal(found([[0.0, 51.0, 255.0]], 1), [[1.0, 51 * (1 / 255), 0.0]])
 
 
 def test_a_processor_whose_own_flag_is_missing_asks_for_it() -> None:

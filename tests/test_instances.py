@@ -17,7 +17,7 @@ import onnxscale
 from onnxscale import looking, pipeline
 from onnxscale.errors import PlanError, StatisticsError
 from onnxscale.scalers import make
-from tests.build import model, tensor, value
+from tests.build import identity, model, tensor, value
 from tests.test_steps import answers as _answers  # noqa: F401
 
 
@@ -276,6 +276,7 @@ def test_decibels_and_samples() -> None:
         ({"kind": "instance", "over": [3]}, {}, "2 dimensions"),
         ({"kind": "instance", "over": [1], "spread": "mad"}, {}, "expected one of std, abs"),
         ({"kind": "instance", "over": [1], "pad": 0}, {}, "there is no mask"),
+        ({"kind": "instance", "over": [1], "eps": 1e-5}, {}, "without eps_at, which says where it enters: var, std"),
         ({"kind": "grouped", "by": "g", "groups": [1, "a"], "mean": [1, 2], "std": [1, 2]}, {}, "all whole numbers or all text"),
         ({"kind": "grouped", "by": "g", "groups": [1, 2], "mean": [1, 2], "std": [1, 0]}, {}, "std is 0"),
         ({"kind": "grouped", "by": "g", "groups": [1, 2], "mean": [1, 2, 3], "std": [1, 2, 3]}, {}, "for each of the 2 groups"),
@@ -302,6 +303,20 @@ def test_other_types(dtype: int) -> None:
     np.testing.assert_allclose(
         got, 2 * want, rtol=2e-3 if dtype == T.FLOAT16 else 1e-9, atol=1e-2 if dtype == T.FLOAT16 else 1e-9
     )
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        {"over": [-1], "eps": 1e-7, "eps_at": "var"}, {"over": [1, 2], "eps": 1e-6, "eps_at": "std"}, {"over": [1], "eps_at": "size"},
+        {"over": [-1], "center": "none", "spread": "abs", "eps_at": "zero"}, {"over": [2], "eps": 1e-5, "eps_at": "std", "mask": "m"},
+    ],
+)  # fmt: skip
+def test_a_model_in_float64_sees_the_order_of_a_sum(stats: dict) -> None:
+    """The sums of onnxruntime and numpy differ in their last bits, which a float64 model can tell."""
+    baked = onnxscale.bake(identity(("N", 7, 50), T.DOUBLE), {"kind": "instance", **stats}).verify()
+    assert baked.comparison.verified, baked.comparison
+    assert baked.comparison.outputs[0].tolerance < 1e-4 and not baked.comparison.outputs[0].vacuous
 
 
 def test_it_is_undone_byte_for_byte(tmp_path) -> None:

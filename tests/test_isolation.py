@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import signal
 import time
@@ -51,3 +52,15 @@ def test_damaged_hdf5_never_harms_this_process() -> None:
             sources.read(bytes(data))
         except StatisticsError:
             continue
+
+
+def test_a_daemon_may_read_natively() -> None:
+    """As the workers of a Dask cluster are, which may have no children of multiprocessing's."""
+    process = multiprocessing.get_context("fork").Process(target=_as_a_daemon, daemon=True)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def _as_a_daemon() -> None:
+    assert isolated(lambda: [1.0], "it") == [1.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 
@@ -41,3 +42,13 @@ def test_a_bake_tells_what_it_did(tmp_path) -> None:
     baked = build.bake(build.mlp()).verify(tell=feeds.append)
     out = baked.save(tmp_path / "out.onnx", tell=written.append)
     assert sum(feeds) > 20 and sum(written) == out.stat().st_size
+
+
+def test_the_seconds_go_on_while_an_engine_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.02)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress.shown("measuring", "rows read", alive=True):
+        time.sleep(0.3)
+    said = sys.stderr.getvalue()
+    assert "measuring: 0 rows read" in said and said.endswith("\r\x1b[K")

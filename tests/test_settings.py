@@ -13,6 +13,7 @@ from onnxscale import sources, targets
 from onnxscale.errors import StatisticsError
 from onnxscale.scalers import Affine, Image, MinMax, Standard
 from onnxscale.statistics import Fitted, Reading
+from tests import damaging
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 X = np.random.default_rng(0).normal(size=(200, 3)) * 100 + 100
@@ -168,16 +169,5 @@ def test_what_makes_no_scaler_is_refused(name: str) -> None:
 def test_damage_is_refused_and_never_a_traceback(to: str) -> None:
     files = {"deepstream": CONFIG.encode(), "triton": TRITON.encode()}
     whole = files[to] if to in files else written(SCALERS["channels"], to)
-    rng = np.random.default_rng(0)
-    damaged = [whole[:n] for n in range(1, len(whole) - 2, 7)]
-    for at in rng.integers(0, len(whole), 500):
-        flipped = bytearray(whole)
-        flipped[at] ^= int(rng.integers(1, 256))
-        damaged.append(bytes(flipped))
-    refused = 0
-    for data in damaged:
-        try:
-            sources.read(data)
-        except StatisticsError:
-            refused += 1
+    refused, _ = damaging.refused([*damaging.cut(whole, short=2), *damaging.flipped(whole, 500)])
     assert refused > 50

@@ -245,6 +245,34 @@ def test_special_files_are_refused(tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer, not the file itself"),
+        (b"\n<!doctype html><html></html>", "an HTML or XML page"),
+        (json.dumps({"mean": [1], "std": [1]}).encode("utf-16"), "text in UTF-16"),
+    ],
+)
+def test_what_stands_where_statistics_were_meant_is_named(content: bytes, message: str) -> None:
+    with pytest.raises(StatisticsError, match=message):
+        read(content)
+
+
+TWO = {"x": {"mean": [1, 2], "std": [3, 4]}, "deep": {"y": {"mean": [5, 6], "std": [7, 8]}}, "lr": 0.1}
+
+
+def test_a_document_with_groups_of_statistics_asks_which() -> None:
+    assert one({"normalization": TWO["x"], "epochs": 3}).transform() == steps(("Sub", [1, 2]), ("Div", [3, 4]))
+    assert one(TWO, pick="deep.y").transform() == steps(("Sub", [5, 6]), ("Div", [7, 8]))
+    for content, message in (
+        (TWO, r"'deep\.y', 'x'; name the one that is meant with --pick"),
+        ({"n": TWO["x"], "epsilon": 1e-5}, "'epsilon' stand"),
+        ({"n": {**TWO["x"], "eps": 1e-5}}, "unknown keys 'eps'"),
+    ):
+        with pytest.raises(StatisticsError, match=message):
+            read(content)
+
+
 ROWS = np.random.default_rng(1).standard_normal((200, 3)) * [1, 100, 1e6] + [3, -5, 1e7]
 ESTIMATORS = [
     StandardScaler(),
@@ -257,6 +285,17 @@ ESTIMATORS = [
     RobustScaler(unit_variance=True, quantile_range=(10, 90)),
     make_pipeline(MinMaxScaler(), StandardScaler()),
 ]
+
+
+@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if not hasattr(e, "steps")], ids=str)
+def test_attributes_written_out_are_those_of_the_class(estimator) -> None:
+    estimator.fit(ROWS)
+    plain = {k: v.tolist() if isinstance(v, np.ndarray | np.generic) else v for k, v in vars(estimator).items()}
+    found = read(json.dumps(plain).encode())
+    np.testing.assert_array_equal(found.inputs[None].transform()(ROWS), estimator.transform(ROWS))
+    assert found.source.framework == "scikit-learn" and found.source.format == "json"
+    with pytest.raises(StatisticsError, match="has no 'epsilon'"):
+        read({**plain, "epsilon": 1e-3})
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from scipy import special, stats
-from sklearn.impute import SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import make_union
 from sklearn.preprocessing import (
     Binarizer,
     FunctionTransformer,
@@ -24,7 +25,7 @@ from sklearn.preprocessing import (
     QuantileTransformer,
 )
 
-from onnxscale import baking, graph, planning
+from onnxscale import baking, graph, planning, sources
 from onnxscale.errors import PlanError, StatisticsError
 from onnxscale.modelfile import open_model
 from onnxscale.scalers import KINDS, SKLEARN, Scaler, make
@@ -457,6 +458,28 @@ def test_impossible_statistics_are_refused_by_name(case: str) -> None:
     assert kind in KINDS
     with pytest.raises(StatisticsError, match=message):
         make(kind, fields)
+
+
+@pytest.mark.parametrize("missing", [np.nan, -1])
+@pytest.mark.parametrize("features", ["missing-only", "all"])
+def test_missing_indicator_equals_scikit_learns(missing: float, features: str) -> None:
+    x = np.random.default_rng(0).random((12, 3))
+    x[::3, 1], x[1::4, 2] = missing, missing
+    estimator = MissingIndicator(missing_values=missing, features=features).fit(x)
+    both = make_union(SimpleImputer(missing_values=missing), estimator).fit(x)
+    np.testing.assert_array_equal(of(estimator).transform()(x), estimator.transform(x))
+    np.testing.assert_array_equal(sources.read(both).inputs[None].transform()(x), both.transform(x))
+    with pytest.raises(StatisticsError, match="gives no column"):
+        of(MissingIndicator().fit(np.ones((3, 2))))
+
+
+@pytest.mark.parametrize("fill", [3, 3.5, np.float32(0.1)])
+def test_a_constant_fill_equals_scikit_learns(fill: float) -> None:
+    """scikit-learn 1.8 keeps it in an array of objects."""
+    x = np.random.default_rng(0).random((12, 3))
+    x[::3, 1] = np.nan
+    estimator = SimpleImputer(strategy="constant", fill_value=fill).fit(x)
+    np.testing.assert_array_equal(sources.read(estimator).inputs[None].transform()(x), estimator.transform(x))
 
 
 @pytest.mark.parametrize("name", ["PowerTransformer", "QuantileTransformer", "KBinsDiscretizer", "SimpleImputer"])

@@ -18,6 +18,8 @@ from onnxscale.statistics import Fitted, Reading
 arrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
 from pyarrow import parquet  # noqa: E402
 
+from tests import damaging  # noqa: E402
+
 RNG = np.random.default_rng(3)
 FRAME = pd.DataFrame(RNG.normal(size=(80, 3)) * [1, 20, 3e4] + [5, -6, 7e5], columns=["a", "b", "c"])
 MEAN, STD = FRAME.mean().to_numpy(), FRAME.std().to_numpy()
@@ -180,16 +182,5 @@ def test_damage_is_refused_and_never_a_traceback(name: str) -> None:
     held["std"] = STD
     kinds = {"parquet": WRITERS["parquet"], "csv": WRITERS["csv"], "npy": lambda t: written(lambda f: np.save(f, held))}
     whole = kinds[name](SHORT["agg"])
-    rng = np.random.default_rng(0)
-    damaged = [whole[:n] for n in range(1, len(whole) - 8, 7)]
-    for at in rng.integers(0, len(whole), 400):
-        flipped = bytearray(whole)
-        flipped[at] ^= int(rng.integers(1, 256))
-        damaged.append(bytes(flipped))
-    refused = 0
-    for data in damaged:
-        try:
-            sources.read(data)
-        except StatisticsError:
-            refused += 1
-    assert refused > len(damaged) / 4
+    refused, total = damaging.refused([*damaging.cut(whole, short=8), *damaging.flipped(whole, 400)])
+    assert refused > total / 4

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,7 +22,7 @@ import onnxscale
 from onnxscale import sources, targets
 from onnxscale.errors import OutputError, StatisticsError
 from onnxscale.scalers import Affine, Image, MinMax, Robust, Standard
-from onnxscale.statistics import Fitted, Source, Statistics
+from onnxscale.statistics import Fitted, Reading, Source, Statistics
 
 X = np.exp(np.random.default_rng(0).standard_normal((300, 4)))
 SCHEMA = json.loads((Path(onnxscale.__file__).parent / "schemas" / "stats.schema.json").read_text())
@@ -53,6 +56,45 @@ def test_every_kind_reads_back_bit_equal(name: str, tmp_path: Path) -> None:
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(back.transform()(x, 1), sources.read(fitted).inputs[None].transform()(x, 1))
     assert (document["kind"] == "steps") == (name in ("pipeline", "no mean", "l1"))
+
+
+PIPELINE = make_pipeline(SimpleImputer(), sk.StandardScaler())
+KNOWN = [  # what a source says of itself, and what is kept of it
+    (pickle.dumps(PIPELINE.fit(X)), {"framework": "scikit-learn", "ddof": 0, "zero_variance": "a constant feature is divided by 1"}),
+    (pickle.dumps(sk.QuantileTransformer(n_quantiles=9).fit(X)), {"framework": "scikit-learn", "ddof": None, "zero_variance": ""}),
+    ({"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000, "do_normalize": True, "padding_value": 0.0,
+      "return_attention_mask": True, "transformers_version": "4.40.1"},
+     {"framework": "transformers", "version": "4.40.1", "eps": 1e-7}),
+    ({"_class_name": "AutoencoderKL", "_diffusers_version": "0.31.0", "scaling_factor": 0.5},
+     {"framework": "diffusers", "version": "0.31.0"}),
+    ({"observation.state": {"mean": [1.0], "std": [2.0], "min": [0.0], "max": [3.0]}}, {"framework": "LeRobot", "eps": 1e-8}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "known"), KNOWN)
+def test_where_numbers_come_from_is_kept(given, known: dict[str, object], tmp_path: Path) -> None:
+    how = {"AutoencoderKL": "encode", "observation.state": "mean-std"}
+    dialect = next((d for k, d in how.items() if isinstance(given, dict) and k in str(given)), "")
+    read = sources.read(given, Reading(dialect=dialect))
+    assert {k: getattr(read.source, k) for k in known} == known
+    if len(read.inputs) > 1 or None not in read.inputs:
+        read = Statistics(dict(read.inputs), {}, read.source)
+    for name in ("a.json", "b.json"):  # once and again
+        (tmp_path / name).write_bytes(targets.native.write(read))
+        document = json.loads((tmp_path / name).read_text())
+        jsonschema.validate(document, SCHEMA)
+        first, read = read, sources.read(tmp_path / name)
+        assert {k: getattr(read.source, k) for k in known} == known
+        assert read.source.origin == (first.source.origin or document["source"]["origin"]) != ""
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_a_file_made_of_a_file_names_it_and_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "scaler.pkl"
+    path.write_bytes(pickle.dumps(PIPELINE.fit(X)))
+    back = sources.read(onnxscale.convert(path, tmp_path / "stats.json"))
+    assert back.source.origin == f"pickle scaler.pkl sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert back.source.version == sklearn.__version__
 
 
 finite = st.floats(-1e9, 1e9, width=64)

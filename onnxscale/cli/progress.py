@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ PATIENCE, EVERY = 1.0, 0.1  # seconds before the line shows, and between two of 
 
 
 @contextmanager
-def shown(label: str, unit: str, total: int = 0, scale: int = 1) -> Iterator[Tell]:
+def shown(label: str, unit: str, total: int = 0, scale: int = 1, *, alive: bool = False) -> Iterator[Tell]:
     """A function to call with what was done since the last call. total: of all, 0 where nobody knows. scale: units are
-    shown divided by it. The line is wiped at the end."""
+    shown divided by it. alive: the seconds go on where nothing is told for long, as while an engine works. The line is wiped at
+    the end."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return
@@ -31,9 +33,21 @@ def shown(label: str, unit: str, total: int = 0, scale: int = 1) -> Iterator[Tel
             sys.stderr.flush()
             last, drawn = now, True
 
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(PATIENCE):
+            tell(0)
+
+    ticking = threading.Thread(target=tick, daemon=True)
+    if alive:
+        ticking.start()
     try:
         yield tell
     finally:
+        over.set()
+        if alive:
+            ticking.join()
         if drawn:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -4,7 +4,7 @@ are text; and rows that it knows what to do with, made up from what it was fitte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,15 @@ UNKNOWN = "onnxscale: a category that nobody has seen"
 @dataclass(frozen=True, eq=False)
 class Column:
     """A raw feature. categories: those it was fitted on, text or numbers; () for a measured one. open: whether others may come.
-    center, spread: of measured numbers. text: whether it holds text. whole: whether its categories are integers."""
+    center, spread: of measured numbers. used: whether anything reads it. text: whether it holds text. whole: whether its
+    categories are integers."""
 
     name: str
     categories: tuple[Any, ...] = ()
     open: bool = False
     center: float = 0.0
     spread: float = 1.0
+    used: bool = True
 
     @property
     def text(self) -> bool:
@@ -47,7 +49,25 @@ def columns(estimator: Any) -> tuple[Column, ...]:
         for i, place in enumerate(places):
             found = _column(part, i, len(places), listed[place])
             seen.setdefault(place, []).extend([found] if found else [])
-    return tuple(_one(listed[i], seen.get(i, [])) for i in range(width))
+    dropped = _dropped(estimator)
+    return tuple(replace(_one(listed[i], seen.get(i, [])), used=i not in dropped) for i in range(width))
+
+
+def _dropped(estimator: Any) -> set[int]:
+    """The raw columns that a ColumnTransformer leaves out."""
+    steps = getattr(estimator, "steps", None)
+    if steps:
+        return _dropped(steps[0][1])
+    taken = getattr(estimator, "_transformer_to_input_indices", None)
+    if taken is None or not hasattr(estimator, "transformers_"):
+        return set()
+    kept = [taken[label] for label, part, _ in estimator.transformers_ if label in taken and part != "drop"]
+    return set(range(estimator.n_features_in_)) - {int(i) for places in kept for i in places}
+
+
+def apart(found: Sequence[Column]) -> bool:
+    """Whether each column that is used is an input of its own; else all are one matrix."""
+    return any(c.text for c in found)
 
 
 def _one(name: str, found: Sequence[Column]) -> Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ def exported(estimator: Any, columns: Sequence[Column], opset: int, ml: int | No
     reasons = list(dict.fromkeys(_ours(estimator)))
     if reasons:
         raise StatisticsError(reasons[0])
+    estimator = _plainly(estimator)
     for dtype in ("float64", "float32"):
         try:
             made = _exported(estimator, columns, apart, dtype, opset, ml)
@@ -70,6 +72,22 @@ def exported(estimator: Any, columns: Sequence[Column], opset: int, ml: int | No
 def _first(estimator: Any) -> Any:
     steps = getattr(estimator, "steps", None)
     return _first(steps[0][1]) if steps else estimator
+
+
+def _plainly(estimator: Any) -> Any:
+    """skl2onnx takes handle_unknown="infrequent_if_exist" for "error"; where no category is infrequent it means "ignore"."""
+
+    def meant(part: Any) -> bool:
+        rare = getattr(part, "_infrequent_indices", None) or [None]
+        others = getattr(part, "handle_unknown", "") in ("infrequent_if_exist", "warn")
+        return type(part).__name__ == "OneHotEncoder" and others and all(r is None for r in rare)
+
+    if not any(map(meant, every(estimator))):
+        return estimator
+    made = copy.deepcopy(estimator)
+    for part in filter(meant, every(made)):
+        part.handle_unknown = "ignore"
+    return made
 
 
 def _ours(estimator: Any) -> Iterator[str]:

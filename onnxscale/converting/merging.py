@@ -11,7 +11,7 @@ import onnx
 from onnx import compose, helper
 
 from onnxscale import graph
-from onnxscale.converting.columns import Column
+from onnxscale.converting.columns import Column, apart
 from onnxscale.converting.exporting import Exported
 from onnxscale.errors import PlanError, names
 from onnxscale.graph import ELEMENTS, PREFIX, InputSpec, Writer
@@ -27,12 +27,12 @@ class Merged:
 
 
 def fed(columns: Sequence[Column], spec: InputSpec, dtype: str) -> tuple[InputSpec, ...]:
-    """The inputs that the app feeds instead of `spec`. dtype: of numbers."""
+    """The inputs that the app feeds instead of `spec`. dtype: of numbers. A column that nothing reads is none of them, as nobody
+    knows its type; in a matrix it keeps its place."""
     rows = spec.shape[0] if spec.shape else None
-    if any(c.text for c in columns):
-        return tuple(
-            InputSpec(c.name, "string" if c.text else "int64" if c.whole else dtype, (rows, 1)) for c in columns
-        )
+    if apart(columns):
+        used = [c for c in columns if c.used]
+        return tuple(InputSpec(c.name, "string" if c.text else "int64" if c.whole else dtype, (rows, 1)) for c in used)
     return (InputSpec(spec.name, dtype, (rows, len(columns))),)
 
 
@@ -91,17 +91,16 @@ def _joined(writer: Writer, made: Exported, plan: Converted, columns: Sequence[C
         writer.nodes.append(made_by)
 
     if several and made.apart:
-        for name, start, kind in zip(sources, starts, wanted, strict=True):
-            into(name, start, kind)
+        for column, start, kind in zip(columns, starts, wanted, strict=True):
+            if column.used:
+                into(column.name, start, kind)
     elif several:
         into(sources[0] if len(sources) == 1 else writer.node("Concat", *sources, axis=1), starts[0], wanted[0])
     elif made.apart:
         for i, (start, kind) in enumerate(zip(starts, wanted, strict=True)):
-            column = writer.node("Gather", sources[0], writer.tensor(np.array([i]), "column"), axis=1)
-            into(column, start, kind)
+            into(writer.node("Gather", sources[0], writer.tensor(np.array([i]), "column"), axis=1), start, kind)
     else:
         into(sources[0], starts[0], wanted[0])
-    del columns
 
 
 def _opsets(proto: onnx.ModelProto, inner: onnx.ModelProto) -> None:

@@ -44,7 +44,9 @@ def bake(
     fed = merging.fed(found, spec, dtype)
     prose = " of ".join(dict.fromkeys(type(e).__name__ for e in of.every(estimator)))
     said = [] if made.dtype == "float64" else ["skl2onnx has no float64 kernels for it: its graph computes in float32"]
-    said += ["text is taken as it is: an empty text stands for itself"] if any(c.text for c in found) else []
+    said += ["text is taken as it is: an empty text stands for itself"] if of.apart(found) else []
+    left_out = [c.name for c in found if not c.used]
+    said += [f"the transformer drops {names(left_out)}: no input is made of it"] if left_out and of.apart(found) else []
     converted = Converted(spec, fed, prose, made.dtype, made.version, source, estimator, found, tuple(said))
     plan = Plan(model.name, (), (), tuple(notes), options.keep_original, converted)
     if target is not None:

@@ -25,13 +25,14 @@ CLASSES = {
     for module, listed in {
         "preprocessing": "StandardScaler MinMaxScaler MaxAbsScaler RobustScaler Normalizer PowerTransformer QuantileTransformer "
         "Binarizer KBinsDiscretizer PolynomialFeatures SplineTransformer OneHotEncoder OrdinalEncoder LabelBinarizer TargetEncoder "
-        "FunctionTransformer",
+        "FunctionTransformer KernelCenterer",
         "compose": "ColumnTransformer",
         "pipeline": "Pipeline FeatureUnion",
         "impute": "SimpleImputer MissingIndicator KNNImputer",
         "decomposition": "PCA IncrementalPCA TruncatedSVD KernelPCA",
         "feature_selection": "VarianceThreshold SelectKBest SelectPercentile SelectFpr SelectFdr SelectFwe GenericUnivariateSelect",
         "random_projection": "GaussianRandomProjection",
+        "feature_extraction.text": "TfidfTransformer",
     }.items()
     for name in listed.split()
 }

@@ -16,7 +16,7 @@ import onnx
 
 from onnxscale import feeding, reference, seam
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, SeamCheck, Worst, relative, ulps
-from onnxscale.converting.columns import answer, rows
+from onnxscale.converting.columns import answer, apart, rows
 from onnxscale.feeding import Feed
 from onnxscale.graph import ELEMENTS
 from onnxscale.judging import judge
@@ -136,9 +136,11 @@ def _cases(made: Converted, rng: np.random.Generator, data: Mapping[str, Array])
 
 
 def _own(made: Converted, data: Mapping[str, Array]) -> dict[str, Array]:
-    if len(made.fed) == 1 and len(made.columns) > 1:
+    if not apart(made.columns) and len(made.fed) == 1 and len(made.columns) > 1:
         return {c.name: data[made.fed[0].name][:, i : i + 1] for i, c in enumerate(made.columns)}
-    return {c.name: np.asarray(data[c.name]).reshape(-1, 1) for c in made.columns}
+    count = len(next(iter(data.values())))
+    read = {c.name: data[c.name] if c.used or c.name in data else np.zeros(count) for c in made.columns}
+    return {n: np.asarray(v).reshape(-1, 1) for n, v in read.items()}
 
 
 def _slack(made: Converted, raw: Mapping[str, Array], want: Array, rng: np.random.Generator) -> Array:
@@ -165,13 +167,13 @@ def _slack(made: Converted, raw: Mapping[str, Array], want: Array, rng: np.rando
 def _outer(feed: Feed, made: Converted, case: _Case) -> dict[str, Array]:
     """The feed with what the app feeds instead of the model's own input."""
     others = {n: v for n, v in feed.raw.items() if n != made.spec.name}
-    if len(made.fed) == 1 and made.fed[0].name == made.spec.name:
+    if not apart(made.columns) and len(made.fed) == 1 and made.fed[0].name == made.spec.name:
         dtype = np.dtype(made.fed[0].dtype)
         return {
             made.spec.name: np.concatenate([case.raw[c.name] for c in made.columns], axis=1).astype(dtype),
             **others,
         }
-    return {**case.raw, **others}
+    return {**{s.name: case.raw[s.name] for s in made.fed}, **others}
 
 
 def _seam(worker: Worker, subject: Subject, made: Converted, cases: Sequence[_Case]) -> tuple[SeamCheck, list[Array]]:

@@ -16,6 +16,7 @@ from onnxscale.scalers.gray import Gray
 from onnxscale.scalers.grouped import Grouped
 from onnxscale.scalers.image import Image
 from onnxscale.scalers.imputer import Imputer
+from onnxscale.scalers.indicator import Indicator
 from onnxscale.scalers.instance import Instance
 from onnxscale.scalers.kbins import KBins
 from onnxscale.scalers.logmel import LogMel
@@ -35,13 +36,13 @@ from onnxscale.scalers.steps import Steps
 
 __all__ = [
     "KINDS", "ROWS", "SKLEARN", "Affine", "Binarizer", "Clip", "Decibel", "Function", "Gray", "Grouped", "Image", "Imputer",
-    "Instance", "KBins", "LogMel", "MaxAbs", "MinMax", "Normalizer", "Pcm", "Polynomial", "Power",
+    "Indicator", "Instance", "KBins", "LogMel", "MaxAbs", "MinMax", "Normalizer", "Pcm", "Polynomial", "Power",
     "Projection", "Quantile", "Robust", "Scaler", "Select",
     "Spline", "Standard", "Steps", "make",
 ]  # fmt: skip
 
 ROWS: tuple[type[Scaler], ...] = (
-    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Binarizer, KBins, Image, Gray, Clip,
+    Standard, MinMax, MaxAbs, Robust, Power, Quantile, Normalizer, Function, Imputer, Indicator, Binarizer, KBins, Image, Gray, Clip,
     Select, Projection, Polynomial, Spline, Instance, Grouped, Decibel, Pcm, LogMel, Affine, Steps,
 )  # fmt: skip
 KINDS: dict[str, type[Scaler]] = {row.kind: row for row in ROWS}

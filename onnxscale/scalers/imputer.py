@@ -60,6 +60,8 @@ class Imputer:
         if "statistics_" not in state:
             raise StatisticsError("this SimpleImputer is not fitted: it has no statistics_")
         value = np.asarray(state["statistics_"])
+        if value.dtype.kind == "O" and all(type(v) in (int, float) or isinstance(v, np.number) for v in value.ravel()):
+            value = value.astype(np.float64)  # a constant fill_value, as scikit-learn 1.8 and later keep it
         if value.dtype.kind not in "fiu":
             raise StatisticsError("this SimpleImputer fills in something else than numbers")
         value, missing = value.astype(np.float64), state.get("missing_values", math.nan)

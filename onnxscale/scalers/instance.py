@@ -64,6 +64,10 @@ class Instance:
             raise StatisticsError(
                 f"eps_at: {self.eps_at!r} is a place in a standard deviation, and spread is {self.spread!r}"
             )
+        if self.eps and self.eps_at == "none":
+            raise StatisticsError(
+                f"eps: {self.eps!r} without eps_at, which says where it enters: {', '.join(EPS_AT[1:])}"
+            )
         if self.pad is not None:
             numbers(self.pad, "pad")
         if self.pad is not None and not self.mask:

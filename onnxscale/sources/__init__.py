@@ -97,6 +97,14 @@ CONTAINERS = (
 )
 
 
+_NEVER = {  # what stands where a file of statistics was meant to be
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself (run 'git lfs pull')",
+    b"<": "an HTML or XML page, probably a failed download",
+    b"\xff\xfe": "text in UTF-16 (save it as UTF-8)",
+    b"\xfe\xff": "text in UTF-16 (save it as UTF-8)",
+}
+
+
 def read(source: object, reading: Reading | None = None) -> Statistics:
     """The scalers that `source` holds: a path, bytes, a dict, a Scaler, Fitted, Statistics or Transform, or a fitted
     scikit-learn scaler. What looks like a mistake in the numbers is a warning of its Fitted (linting.py).
@@ -185,6 +193,9 @@ def _read_bytes(data: bytes, name: str, reading: Reading, path: Path | None = No
         raise StatisticsError(f"{name}: the file is empty")
     container = next((c for c in CONTAINERS if c.sniff(data, name)), None)
     if container is None:
+        said = next((what for start, what in _NEVER.items() if data.lstrip().startswith(start)), "")
+        if said:
+            raise StatisticsError(f"{name}: {said}; expected statistics")
         raise StatisticsError(
             f"{name}: not a format that is known; known are {', '.join(c.format for c in CONTAINERS)}"
         )

@@ -22,6 +22,7 @@ NEEDS: dict[str, tuple[str | tuple[str, str], ...]] = {
     "Normalizer": ("norm",),
     "Binarizer": ("threshold",),
     "KBinsDiscretizer": ("bin_edges_", "encode"),
+    "MissingIndicator": ("features_", "missing_values"),
     "SimpleImputer": ("statistics_", "missing_values", "add_indicator"),
 }
 FLAGS = ("with_mean", "with_std", "with_centering", "with_scaling", "standardize", "clip", "add_indicator")

@@ -60,9 +60,11 @@ def read(content: Mapping[Any, Any], reading: Reading, source: Source) -> Statis
             made[tensor.name] = fitted
     if not made:
         raise StatisticsError("no input has a preprocessing that scales")
+    ids = {p.get("id", p.get("name")) for t in content["inputs"] for p in t.get("preprocessing") or []}
+    eps = EPS if "fixed_zero_mean_unit_variance" in ids else None
     if len(content["inputs"]) == 1:
         made = {None: next(iter(made.values()))}
-    return Statistics(made, {}, dataclasses.replace(source, framework="bioimage.io", version=version))
+    return Statistics(made, {}, dataclasses.replace(source, framework="bioimage.io", version=version, eps=eps))
 
 
 def _tensor(given: Any, old: bool) -> Tensor:

@@ -22,6 +22,7 @@ from onnxscale.transform import Transform
 DIVIDES = {"std", "var", "scale", "data_max", "max", "max_abs", "iqr"}
 # a neighbour of a mean and a std that would change their formula
 _CHANGES = re.compile(r"_?(eps(ilon)?|clip\w*|clamp\w*|floor|log\w*|invert|(min|max)_(std|scale)|std_(min|max|floor))")
+DEPTH = 4
 Values = Mapping[str, Array]
 
 
@@ -110,6 +111,40 @@ def statistics(
     )
 
 
+def nested(content: Mapping[Any, Any], reading: Reading) -> Mapping[Any, Any]:
+    """Of a document that holds objects with a list for each statistic, the one that is meant; any other document as it is.
+
+    A feature's own object has a number for each statistic, so that it is never taken for one. Raises StatisticsError where there are
+    several and none is picked, and for what stands beside and would change the formula.
+    """
+    if any(str(k) in SYNONYMS for k in content):
+        return content
+    found: dict[str, Mapping[Any, Any]] = {}
+
+    def walk(item: Mapping[Any, Any], at: str, depth: int) -> None:
+        for key, value in item.items():
+            if not isinstance(value, Mapping) or depth > DEPTH:
+                continue
+            name = f"{at}.{key}" if at else str(key)
+            if _plain(value) and any(isinstance(v, list | np.ndarray) for k, v in value.items() if k in SYNONYMS):
+                found[name] = value
+                beside[name] = [str(k) for k in item if _CHANGES.fullmatch(str(k))]
+            else:
+                walk(value, name, depth + 1)
+
+    beside: dict[str, list[str]] = {}
+    walk(content, "", 0)
+    if not found:
+        return content
+    name, group = picked(found, reading)
+    if beside[name]:
+        raise StatisticsError(
+            f"{names(beside[name])} stand(s) beside {name!r}: where it enters the formula is not in the file; write the scaler as "
+            f"steps (onnxscale schema stats)"
+        )
+    return group
+
+
 def _normalizer(group: Mapping[str, Any]) -> Normalizer | None:
     return next((row for row in NORMALIZERS if row.needs <= set(group)), None)
 
@@ -144,7 +179,12 @@ def _read(row: Normalizer, name: str, held: Values, reading: Reading) -> Statist
         raise StatisticsError(f"{name or 'this'} is a {label} with a negative variance or count")
     steps = row.steps({k: v[0] if v.ndim > 1 and len(v) == 1 else v for k, v in held.items()}, row.defaults)
     notes = (f"{label}: {said}, the defaults of its class (--accept-defaults)", *_untrained(held))
-    source = Source(row.framework, framework=row.framework, zero_variance=f"{' and '.join(row.defaults)} of the class")
+    source = Source(
+        row.framework,
+        framework=row.framework,
+        zero_variance=f"{' and '.join(row.defaults)} of the class",
+        eps=next((v for k, v in row.defaults.items() if k.startswith("eps")), None),
+    )
     _finite(steps, label)
     return alone(Fitted(Steps(Transform(steps)), notes=notes), source)
 

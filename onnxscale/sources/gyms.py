@@ -55,6 +55,8 @@ def read(root: Estimator, reading: Reading, source: Source) -> Statistics:
     moments = _moments(root) if root.name == "VecNormalize" else root
     epsilon, limit = constant("epsilon"), constant("clip_obs") if clips else None
 
+    source = dataclasses.replace(source, eps=epsilon)
+
     def one(rms: Any) -> Fitted:
         return Fitted(Steps(_transform(rms, epsilon, limit)), notes=(*asked, *_notes(root, rms)))
 

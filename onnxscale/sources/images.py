@@ -27,7 +27,19 @@ _OWN = {
     "MobileViT": "do_flip_channel_order",
     "Tvp": "do_flip_channel_order",
 }
-_NEVER = ("MobileViT", "SuperPoint", "SuperGlue", "LightGlue")  # processors that have no do_normalize
+# processors that have no do_normalize; no do_rescale either; that turn the channels round without a flag; that scale image by image
+_NEVER = (
+    "MobileViT",
+    "SuperPoint",
+    "SuperGlue",
+    "LightGlue",
+    "GLPN",
+    "Swin2SR",
+    "EfficientLoFTR",
+    "UVDoc",
+    "LayoutLMv2",
+)
+_RAW, _BGR, _OWN_STATISTICS = ("LayoutLMv2",), ("LayoutLMv2", "UVDoc"), ("Pix2Struct", "Kosmos2_5")
 _APP = {
     "do_resize": "resizing",
     "do_center_crop": "cropping",
@@ -70,12 +82,19 @@ def fitted(content: Mapping[Any, Any], reading: Reading) -> Fitted:
         raise StatisticsError("do_color_quantize: pixels become numbers of color clusters, which no scaler stands for")
     if content.get("do_grayscale"):
         notes.append("do_grayscale stays with the app")
-    factor = asked("rescale_factor") if flag("do_rescale") else None
     kind = str(content.get("image_processor_type"))
+    if kind.startswith(_OWN_STATISTICS):
+        raise StatisticsError(
+            f"{kind} scales each image by its own mean and std before it cuts it into patches, which cannot be baked behind that. "
+            f"Keep it in the app"
+        )
+    raw = "do_rescale" not in content and kind.startswith(_RAW)
+    factor = asked("rescale_factor") if not raw and flag("do_rescale") else None
     never = "do_normalize" not in content and kind.startswith(_NEVER)
     normalize = not never and flag("do_normalize")
     own = next((key for name, key in _OWN.items() if kind.startswith(name)), "")
     on = {key: asked(key) if key == own else content.get(key) for key in _FURTHER}
+    on["do_flip_channel_order"] = on["do_flip_channel_order"] or kind.startswith(_BGR)
     for key in ("image_mean", "image_std"):
         if (normalize or (on["include_top"] and key == "image_std")) and key not in content:
             raise StatisticsError(

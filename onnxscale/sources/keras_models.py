@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers import Steps
 from onnxscale.sources import hdf5_nodes, jsons, npzs
 from onnxscale.sources.hdf5_nodes import Node
-from onnxscale.sources.keras_layers import DTYPES, Layer, fitted, normalization
+from onnxscale.sources.keras_layers import DTYPES, EPSILON, Layer, fitted, normalization
 from onnxscale.sources.picking import picked
 from onnxscale.statistics import Fitted, Reading, Source, Statistics, alone
 from onnxscale.transform import Transform
@@ -51,16 +50,7 @@ def read(data: bytes, reading: Reading) -> Statistics:
             config = jsons.read(npzs.member(archive, members[CONFIG]), 200)
             about = jsons.read(npzs.member(archive, members["metadata.json"])) if "metadata.json" in members else {}
             weights = npzs.member(archive, members[WEIGHTS], hdf5_nodes.LARGEST * 16)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OSError,
-        KeyError,
-    ) as error:
+    except npzs.DAMAGE as error:
         raise StatisticsError(f"a damaged .keras archive ({str(error)[:120]})") from None
     version = str(about.get("keras_version", ""))[:40] if isinstance(about, Mapping) else ""
     return hdf5_nodes.opened(weights, lambda nodes: _statistics(config, nodes, version, reading))  # type: ignore[no-any-return]
@@ -107,7 +97,7 @@ def _statistics(config: Any, nodes: Mapping[str, Node], version: str, reading: R
     steps = tuple(step for m in made for step in m.transform().steps)
     if any(x.kind == "Normalization" for x in chain):
         notes.append("epsilon is keras.config.epsilon(), 1e-7 unless it was set otherwise; a file does not say it")
-    source = Source("keras", framework="keras", version=version, ddof=0, zero_variance=ZERO_VARIANCE)
+    source = Source("keras", framework="keras", version=version, ddof=0, zero_variance=ZERO_VARIANCE, eps=EPSILON)
     return alone(Fitted(Steps(Transform(steps)), next(iter(axes), None), notes=tuple(notes)), source)
 
 
@@ -225,5 +215,5 @@ def _weights_alone(nodes: Mapping[str, Node], reading: Reading) -> Statistics:
     notes = (
         f"{name!r}: invert=False, axis=-1, float32 and epsilon 1e-7, the defaults of Normalization (--accept-defaults)",
     )
-    source = Source("keras", framework="keras", ddof=0, zero_variance=ZERO_VARIANCE)
+    source = Source("keras", framework="keras", ddof=0, zero_variance=ZERO_VARIANCE, eps=EPSILON)
     return alone(Fitted(scaler, -1 if shape else None, notes=notes), source)

@@ -41,7 +41,7 @@ INFORMATION = frozenset(
         "version",
         "framework",
     )
-) | {"data_range", "comment", "description", "dtype", "$schema"}
+) | {"data_range", "comment", "description", "dtype", "$schema", "source"}
 STATISTICS = set(SYNONYMS) | INFORMATION
 BESIDE = {"features", "units", "axis", "kind", "ddof", "applied", "profile"}
 

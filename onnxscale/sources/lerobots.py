@@ -7,6 +7,7 @@ q99) and quantile10 (q10 and q90): 2 (x - low) / (high - low) - 1. Which one a p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ def read(content: Mapping[Any, Any], reading: Reading, source: Source) -> Statis
         listed = "; ".join(f"--dialect {name}: {formula}" for name, formula in DIALECTS.items())
         raise StatisticsError(f"a LeRobot dataset can be scaled in several ways, and the policy says which: {listed}")
     found = {str(k): v for k, v in content.items() if _named(k)}
+    source = replace(source, eps=EPS)
     if reading.pick:
         name, one = picked(found, reading, "observations and actions")
         return alone(_fitted(name, one, reading.dialect, back=False), source)

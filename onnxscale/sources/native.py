@@ -13,6 +13,7 @@ from onnxscale.errors import StatisticsError, names
 from onnxscale.profile import Profile
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.scalers.values import numbers
+from onnxscale.sources import groups
 from onnxscale.sources.configs import config_of
 from onnxscale.sources.dialects import of_keys, ones
 from onnxscale.sources.keys import BESIDE, INFORMATION, SYNONYMS, columns
@@ -25,14 +26,16 @@ def from_mapping(content: object, reading: Reading, source: Source) -> Statistic
     """The scalers of a parsed document. Raises StatisticsError naming the key and what to do."""
     config = config_of(content)
     if config is not None:
-        return config.read(content, reading, source)
+        return config.located(config.read(content, reading, source), content)
+    if isinstance(content, Mapping):
+        source = source.told(content if "framework" in content else None).told(content.get("source"))
     if isinstance(content, Mapping) and ("inputs" in content or "outputs" in content):
         extra = [k for k in content if k not in ("inputs", "outputs") and str(k) not in INFORMATION]
         if extra:
             raise StatisticsError(f"has the unknown keys {names(extra)} beside 'inputs' and 'outputs'")
         parts = {part: _named(content.get(part) or {}, part, reading) for part in ("inputs", "outputs")}
         return Statistics(parts["inputs"], parts["outputs"], source)
-    fitted, ddof = _fitted(content, "", reading)
+    fitted, ddof = _fitted(groups.nested(content, reading) if isinstance(content, Mapping) else content, "", reading)
     if ddof is not None:
         source = dataclasses.replace(source, ddof=ddof)
     return Statistics({None: fitted}, {}, source)
@@ -66,6 +69,8 @@ def _only(read: Statistics, name: str) -> Fitted:
 
 def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fitted, int | None]:
     kind = flat.get("kind")
+    if kind is not None and not isinstance(kind, str):
+        raise StatisticsError(f"kind: expected the name of a scaler, got {str(kind)[:40]!r}")
     own = {f.name for f in dataclasses.fields(KINDS[kind])} if isinstance(kind, str) and kind in KINDS else set()  # type: ignore[arg-type]
     unknown = [k for k in flat if k not in SYNONYMS and k not in INFORMATION and k not in own]
     if unknown:
@@ -103,7 +108,7 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         notes = ("a pandas describe() table: its std has ddof 1",)
     shape = scaler.transform().shape
     features, units = _words(about["features"], "features", shape), _words(about["units"], "units", shape)
-    ddof = about["ddof"] if isinstance(about["ddof"], int) else 1 if described else None
+    ddof = about["ddof"] if isinstance(about["ddof"], int) and "ddof" not in own else 1 if described else None
     made = Fitted(
         scaler,
         given if given is not None else axis,

@@ -15,11 +15,11 @@ from onnxscale.errors import StatisticsError
 from onnxscale.sources.keys import NAMES
 
 LARGEST, RATIO = 64 << 20, 200
-# what zipfile raises, and numpy, which reads a header as Python's syntax
-_DAMAGE = (
-    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError,
-    SyntaxError, tokenize.TokenError, TypeError, KeyError, MemoryError, OverflowError,
+# what zipfile raises for a damaged archive, a missing member too; and numpy, which reads a header as Python's syntax
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError, KeyError,
 )  # fmt: skip
+_DAMAGE = (*DAMAGE, SyntaxError, tokenize.TokenError, TypeError, MemoryError, OverflowError)
 
 
 def sniff(data: bytes, name: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,17 @@ from onnxscale.transform import Transform
 
 PARTS, DEPTH = 500, 16
 ZERO_VARIANCE = "a constant feature is divided by 1"
+GUARDED = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "PowerTransformer"}  # whose rule that is
 
 
 @dataclass
 class Inside:
-    """How many estimators were met so far, and how deep inside each other the reading is. A file may say that one holds itself."""
+    """How many estimators were met so far, of which classes, and how deep inside each other the reading is: a file may say that one
+    holds itself."""
 
     met: int = 0
     depth: int = 0
+    classes: set[str] = field(default_factory=set)
 
 
 def look(value: object) -> Estimator | None:
@@ -77,7 +80,12 @@ def _foreign(root: Estimator, depth: int = 0) -> bool:
     state = root.state
     if root.name not in COMPOSED:
         filled = state.get("statistics_")
-        return root.name not in SKLEARN or (filled is not None and np.asarray(filled).dtype.kind in "OU")
+        texts = (
+            []
+            if filled is None
+            else [v for v in np.asarray(filled).ravel() if not isinstance(v, int | float | np.number)]
+        )
+        return root.name not in SKLEARN or bool(texts)
     listed = [item for key in ("steps", "transformers_", "transformer_list") for item in state.get(key) or ()]
     inside = [look(item[1]) for item in listed if isinstance(item, list | tuple) and len(item) > 1]
     return any(_foreign(part, depth + 1) for part in inside if part is not None)
@@ -85,16 +93,25 @@ def _foreign(root: Estimator, depth: int = 0) -> bool:
 
 def _statistics(root: Estimator, source: Source, version: str) -> Statistics:
     version = str(root.state.get("_sklearn_version") or version)
+    parts = Inside()
+    inputs, outputs = _parts(root, version, parts)
     source = dataclasses.replace(
         source, framework="scikit-learn", version=version,
-        ddof=0 if root.name == "StandardScaler" else source.ddof,
-        zero_variance=ZERO_VARIANCE if root.name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler") else "",
+        ddof=0 if parts.classes & {"StandardScaler", "PowerTransformer"} else source.ddof,
+        zero_variance=ZERO_VARIANCE if parts.classes & GUARDED else "",
     )  # fmt: skip
-    parts = Inside()
+    return Statistics(inputs, outputs, source)
+
+
+Parts = dict[str | None, Fitted]
+
+
+def _parts(root: Estimator, version: str, parts: Inside) -> tuple[Parts, Parts]:
+    """The scalers for the input and for the output."""
     said = version_note(version)
     if root.name == "TransformedTargetRegressor" and root.package == "sklearn":
         inputs, outputs = _transformed_target(root, parts)
-        return Statistics(_noted(inputs, said), _noted(outputs, () if inputs else said), source)
+        return _noted(inputs, said), _noted(outputs, () if inputs else said)
     last = _last_step(root)
     if last is not None and last.name == "TransformedTargetRegressor":
         inputs, outputs = _transformed_target(last, parts)
@@ -105,14 +122,15 @@ def _statistics(root: Estimator, source: Source, version: str) -> Statistics:
                     "this Pipeline scales, then a TransformedTargetRegressor inside it again; save the parts alone"
                 )
             inputs = {None: fitted(before, parts)}
-        return Statistics(_noted(inputs, said), _noted(outputs, () if inputs else said), source)
-    return Statistics(_noted({None: fitted(root, parts)}, said), {}, source)
+        return _noted(inputs, said), _noted(outputs, () if inputs else said)
+    return _noted({None: fitted(root, parts)}, said), {}
 
 
 def fitted(estimator: Estimator, parts: Inside | None = None) -> Fitted:
     """One scaler, or several composed. Raises StatisticsError for a class that is not known, naming it."""
     parts = parts or Inside()
     parts.met += 1
+    parts.classes.add(estimator.name)
     if parts.met > PARTS or parts.depth >= DEPTH:
         raise StatisticsError(f"more than {PARTS} estimators, or more than {DEPTH} inside each other")
     if estimator.package != "sklearn":
@@ -245,7 +263,7 @@ def _last_step(root: Estimator) -> Estimator | None:
     return look(steps[-1][1]) if steps else None
 
 
-def _transformed_target(root: Estimator, parts: Inside) -> tuple[dict[str | None, Fitted], dict[str | None, Fitted]]:
+def _transformed_target(root: Estimator, parts: Inside) -> tuple[Parts, Parts]:
     """(inputs, outputs): the scaler inside the regressor, and the target's own."""
     target, regressor = look(root.state.get("transformer_")), look(root.state.get("regressor_"))
     if target is None or regressor is None:

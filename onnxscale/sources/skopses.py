@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,16 +39,7 @@ def read(data: bytes) -> Document:
                 raise StatisticsError(f"the archive unpacks to more than {LARGEST:,} bytes; not read")
             schema = jsons.read(npzs.member(archive, members[SCHEMA]), DEPTH)
             return Document(_Reader(archive, members).node(schema, 0))
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OSError,
-        KeyError,
-    ) as error:
+    except npzs.DAMAGE as error:
         raise StatisticsError(f"a damaged skops file ({str(error)[:120]})") from None
 
 
@@ -83,8 +73,7 @@ class _Reader:
             raise StatisticsError(f"the schema names the array {str(name)[:60]!r}, which the archive does not hold")
         if name not in self.arrays:
             made = npzs.array(npzs.member(self.archive, self.members[name]), name)
-            # text and dates are no statistics
-            self.arrays[name] = made if made.dtype.kind in "fiub" else Odd(f"array of {made.dtype}")
+            self.arrays[name] = made if made.dtype.kind in "fiubU" else Odd(f"array of {made.dtype}")
         made = self.arrays[name]
         if isinstance(made, Odd):
             return made
@@ -104,7 +93,21 @@ def _dict(reader: _Reader, node: Mapping[str, Any], depth: int) -> Any:
     content = node.get("content")
     if not isinstance(content, Mapping):
         raise StatisticsError("a node of the schema holds no dictionary where skops writes one")
-    return {str(key): reader.node(item, depth) for key, item in content.items()}
+    types = node.get("key_types")
+    kinds = types.get("content") if isinstance(types, Mapping) else None
+    whole = [isinstance(k, Mapping) and k.get("__class__") == "int" for k in kinds] if isinstance(kinds, list) else []
+    keys = [int(k) if i < len(whole) and whole[i] and k.isdecimal() else str(k) for i, k in enumerate(content)]
+    return {key: reader.node(item, depth) for key, item in zip(keys, content.values(), strict=True)}
+
+
+def _dtype(reader: _Reader, node: Mapping[str, Any], depth: int) -> arrays.DType:
+    """skops writes an empty array of the dtype."""
+    held = reader.node(node.get("content"), depth)
+    if isinstance(held, Held) and held.value is not None:
+        return arrays.dtype((held.value.dtype.str,))
+    if isinstance(held, Held) and held.objects is not None:
+        return arrays.DType("O8")
+    raise StatisticsError("a dtype of the schema is not written as skops does")
 
 
 def _json(reader: _Reader, node: Mapping[str, Any], depth: int) -> Any:
@@ -158,6 +161,7 @@ LOADERS: dict[str, Callable[[_Reader, Mapping[str, Any], int], Any]] = {
     "TupleNode": lambda reader, node, depth: tuple(reader.list(node, depth)),
     "JsonNode": _json,
     "NdArrayNode": _Reader.array,
+    "DTypeNode": _dtype,
     "FunctionNode": lambda reader, node, depth: _name(node),
     "TypeNode": lambda reader, node, depth: _name(node),
     "SliceNode": _slice,

@@ -137,9 +137,9 @@ def _row(path: Path, name: str) -> Mapping[str, Any]:
             table = parquets.table(content(file))
         except StatisticsError as error:
             raise StatisticsError(f"data/{file.name}: {error}") from None
-        if table.num_rows + len(rows) > 1:
-            raise StatisticsError(f"the data of the {name} has {table.num_rows + len(rows):,} rows; expected one")
-        rows += table.to_pylist()
+        if table.rows + len(rows) > 1:
+            raise StatisticsError(f"the data of the {name} has {table.rows + len(rows):,} rows; expected one")
+        rows += [dict(zip(table.header, values, strict=True)) for values in zip(*table.columns, strict=True)]
     if len(rows) != 1:
         raise StatisticsError(f"the data of the {name} is missing; expected one row in data/*.parquet")
     return dict(rows[0])

@@ -35,7 +35,7 @@ def read(data: bytes, reading: Reading) -> Statistics:
         content = _content(data)
     except (struct.error, IndexError, ValueError, TypeError, OverflowError, UnicodeDecodeError):
         raise StatisticsError("the TFLite model, or the metadata in it, is damaged") from None
-    return runtimesettings.tflite(content, reading, Source("TFLite metadata"))
+    return runtimesettings.tflite(content, reading, Source("TFLite metadata", framework="TensorFlow Lite"))
 
 
 def _content(data: bytes) -> dict[str, Any]:

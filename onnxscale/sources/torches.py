@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -73,7 +72,7 @@ def _zipped(data: bytes) -> Any:
 def _safely(do: Callable[[], Any]) -> Any:
     try:
         return do()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+    except npzs.DAMAGE as error:
         raise StatisticsError(f"a damaged archive of torch's ({str(error)[:120]})") from None
 
 

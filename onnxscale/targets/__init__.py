@@ -68,6 +68,12 @@ def convert(
     return save(data, out, source, force=force)
 
 
+def free(out: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Whether `out` may be written, asked before long work is done. Raises OutputError."""
+    if os.fspath(out) != "-":
+        saving.check(Path(os.path.abspath(out)), replace=force)
+
+
 def save(data: bytes, out: str | os.PathLike[str], source: object, *, force: bool = False) -> Path:
     """Put what `content` made into a file. source: where it was read from, which is never written over."""
     path = Path(os.path.abspath(out))

@@ -11,17 +11,18 @@ import numpy as np
 
 from onnxscale import sources
 from onnxscale.errors import StatisticsError
-from onnxscale.statistics import Fitted, Statistics
+from onnxscale.statistics import Fitted, Source, Statistics
 from onnxscale.transform import Transform, encode
 
 
 def write(statistics: Statistics) -> bytes:
     """The content of a statistics file. Raises StatisticsError where reading it back would not give the same scaler."""
     said = statistics.source
-    about: dict[str, Any] = {k: v for k, v in (("framework", said.framework), ("version", said.version)) if v}
+    about = {"source": _source(said)}
     if not statistics.outputs and set(statistics.inputs) == {None}:
         ddof = {} if said.ddof is None else {"ddof": said.ddof}
-        document = {**_scaler(statistics.inputs[None]), **ddof, **about}
+        scaler = _scaler(statistics.inputs[None])
+        document = {**scaler, **({} if "ddof" in scaler else ddof), **about}
     else:
         if None in statistics.inputs or None in statistics.outputs:
             raise StatisticsError(
@@ -30,6 +31,13 @@ def write(statistics: Statistics) -> bytes:
         parts = (("inputs", statistics.inputs), ("outputs", statistics.outputs))
         document = {k: {str(n): _scaler(f) for n, f in v.items()} for k, v in parts if v} | about
     return (_laid_out(document) + "\n").encode()
+
+
+def _source(said: Source) -> dict[str, object]:
+    """Where the numbers come from: the file that was read, or what that file itself was made from."""
+    known = {k: v for k, v in said.to_json().items() if k not in ("format", "path", "sha256")}
+    read = " ".join(w for w in (said.format, said.path, said.sha256 and f"sha256:{said.sha256}") if w)
+    return {"origin": read, **known}
 
 
 def _laid_out(document: dict[str, Any]) -> str:

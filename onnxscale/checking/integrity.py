@@ -1,0 +1,112 @@
+"""What broke on its way: columns that hold nothing, one value, or a number that stands for nothing.
+
+Broken beyond doubt is a verdict. What only looks odd (more nulls than in training, fractions where there were whole
+numbers, values far beyond the range) is a warning: measured as verdicts, these alarmed on 5 to 17 % of good samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxscale.checking.reference import Reference
+from onnxscale.checking.result import Warned
+from onnxscale.checking.sample import Sample
+from onnxscale.step import Array
+
+SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -999999.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, -32768.0,
+32767.0, 65535.0, 2147483647.0, -2147483648.0, 1e20, -1e20, 1e30, -1e30, 1e10, -1e10, 0.0)  # fmt: skip
+SURE = 1e-6  # the chance of it in good data, below which it is broken
+FILLED = 0.5  # share of a column that is missing and was not, to be broken
+STANDING = 0.03  # share of a column that is one sentinel
+FAR = 20.0  # ranges beyond the range
+
+
+@dataclass(frozen=True, eq=False)
+class Broken:
+    """missing, constant, sentinel: columns that are broken so, with a word on each. warnings: the rest."""
+
+    missing: dict[int, str] = field(default_factory=dict)
+    constant: dict[int, str] = field(default_factory=dict)
+    sentinel: dict[int, str] = field(default_factory=dict)
+    warnings: tuple[Warned, ...] = ()
+
+    @property
+    def columns(self) -> Array:
+        return np.array(sorted({*self.missing, *self.constant, *self.sentinel}), dtype=np.int64)
+
+
+def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
+    """What is broken, with the columns' names for the words."""
+    n = max(sample.seen, 1)
+    gone = 1 - sample.count / n
+    usual = np.zeros(reference.width) if reference.missing is None else reference.missing
+    found = Broken()
+    warned: list[Warned] = []
+    for j in np.flatnonzero(gone > usual + FILLED):
+        found.missing[int(j)] = f"{gone[j]:.0%} of the rows have no number (training: {usual[j]:.1%})"
+    bound = (
+        usual
+        + 4 * np.sqrt(np.maximum(usual * (1 - usual), 1 / max(float(reference.rows.max(initial=1)), 1)) / n)
+        + 1 / n
+    )
+    for j in np.flatnonzero((gone > bound) & (gone <= usual + FILLED)):
+        warned.append(
+            Warned("missing", name[j], f"{gone[j]:.2%} of the rows have no number (training: {usual[j]:.2%})")
+        )
+    if reference.measured:
+        step = np.diff(reference.law.cdf, axis=1).max(axis=1)
+        with np.errstate(all="ignore"):
+            chance = np.where(sample.kept > 0, np.clip(step + 1 / 64, 0, 1) ** sample.kept, 1.0)
+        for j in np.flatnonzero((sample.low == sample.high) & reference.varied & (chance < SURE)):
+            found.constant[int(j)] = (
+                f"every value is {sample.low[j]:g} (training: {reference.low[j]:g} to {reference.high[j]:g})"
+            )
+        for j in np.flatnonzero((sample.low < reference.low) | (sample.high > reference.high)):
+            if int(j) not in found.constant and (said := _standing(reference, sample, int(j))):
+                found.sentinel[int(j)] = said
+        whole = reference.integral
+        if whole is not None:
+            rows = sample.finite
+            with np.errstate(all="ignore"):
+                fractions = (
+                    np.nanmean(np.where(np.isnan(rows), np.nan, rows != np.round(rows)), axis=0) if len(rows) else usual
+                )
+            for j in np.flatnonzero(whole & (np.nan_to_num(fractions) > 0) & reference.varied):
+                warned.append(
+                    Warned(
+                        "fractions",
+                        name[j],
+                        f"{fractions[j]:.1%} of the values are no whole numbers (training: all are)",
+                    )
+                )
+    span = np.maximum(reference.high - reference.low, 1e-300)
+    with np.errstate(all="ignore"):
+        out = np.fmax((reference.low - sample.low) / span, (sample.high - reference.high) / span)
+    for j in np.flatnonzero((np.nan_to_num(out) > FAR) & reference.varied):
+        if int(j) not in found.sentinel:
+            warned.append(
+                Warned(
+                    "range",
+                    name[j],
+                    f"{sample.low[j]:g} to {sample.high[j]:g} (training: {reference.low[j]:g} to {reference.high[j]:g})",
+                )
+            )
+    return Broken(found.missing, found.constant, found.sentinel, tuple(warned))
+
+
+def _standing(reference: Reference, sample: Sample, j: int) -> str:
+    """Whether many rows have one number that is a usual sentinel and lies outside the range of the training data."""
+    values = sample.ordered[: int(sample.kept[j]), j]
+    low, high = reference.low[j], reference.high[j]
+    for s in SENTINELS:
+        if low <= s <= high:
+            continue
+        near = np.float64(np.float32(s))
+        count = int(((values == s) | (values == near)).sum())
+        others = values[(values != s) & (values != near)]
+        outside = int(((others < low) | (others > high)).sum())
+        if count >= max(3, STANDING * values.size) and outside <= max(0.05 * values.size, 1) and count < values.size:
+            return f"{count / values.size:.0%} of the values are {s:g} (training: {low:g} to {high:g})"
+    return ""

@@ -1,0 +1,135 @@
+"""A known function on some of the columns: a unit, a logarithm, a sign. The others stay as they are.
+
+A column is said to have been through a function if the cells of the training data are far likelier so, if the data fits them well when
+the function is undone, and if the columns that nothing was done to are quiet: where all is drifting, no factor is read into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxscale.checking.fit import Fit
+from onnxscale.checking.laws import Cells
+from onnxscale.checking.reference import Reference
+from onnxscale.checking.sample import Sample
+from onnxscale.step import Array
+
+Function = Callable[[Array], Array]
+THRESHOLD = 7.0  # nats, of one function on one column
+NEAR_ONE = 4.0  # factors up to this can look like drift and need twice the evidence
+FITS = 3.0  # how much worse than the quiet columns a column may fit afterwards
+SUSPECTED = 4.0  # strain from which a column is looked at
+MOST = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """verdict: unit, log-taken or log-not-taken. words: what was done. size: the factor, or 0."""
+
+    verdict: str
+    words: str
+    function: Function
+    size: float = 0.0
+
+
+def _times(factor: float, words: str) -> list[Unit]:
+    return [
+        Unit("unit", f"{words.format('times')} {factor:g}", lambda x: x * factor, factor),
+        Unit("unit", f"{words.format('divided by')} {factor:g}", lambda x: x / factor, factor),
+    ]
+
+
+_FACTORS = (
+    (10.0, "{}"), (100.0, "{}"), (1000.0, "{}"), (1e4, "{}"), (1e5, "{}"), (1e6, "{}"), (1e9, "{}"),
+    (60.0, "{} (minutes, seconds)"), (3600.0, "{} (hours, seconds)"), (24.0, "{} (days, hours)"), (86400.0, "{} (days, seconds)"),
+    (2.54, "{} (inches, centimetres)"), (25.4, "{} (inches, millimetres)"), (3.28084, "{} (metres, feet)"),
+    (1.609344, "{} (miles, kilometres)"), (2.204623, "{} (kilograms, pounds)"), (3.6, "{} (m/s, km/h)"), (255.0, "{}"),
+    (57.29578, "{} (radians, degrees)"), (1024.0, "{}"), (1048576.0, "{}"), (4.184, "{} (calories, joules)"),
+    (6.894757, "{} (psi, kilopascals)"), (28.34952, "{} (ounces, grams)"), (0.2641720, "{} (litres, gallons)"),
+)  # fmt: skip
+UNITS: tuple[Unit, ...] = (
+    *(unit for factor, words in _FACTORS for unit in _times(factor, words)),
+    Unit("unit", "with the sign turned", lambda x: -x),
+    Unit("unit", "in Fahrenheit for Celsius", lambda x: 1.8 * x + 32.0),
+    Unit("unit", "in Celsius for Fahrenheit", lambda x: (x - 32.0) / 1.8),
+    Unit("unit", "in Kelvin for Celsius", lambda x: x + 273.15),
+    Unit("unit", "in Celsius for Kelvin", lambda x: x - 273.15),
+    Unit("log-taken", "as log(1 + x)", np.log1p),
+    Unit("log-taken", "as log(x)", np.log),
+    Unit("log-taken", "as log10(x)", np.log10),
+    Unit("log-not-taken", "as exp(x)", np.exp),
+    Unit("log-not-taken", "as exp(x) - 1", np.expm1),
+    Unit("log-not-taken", "as 10 ** x", lambda x: 10.0**x),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """column: its index. gain: nats. after: squared distance to what chance would do, per cell, once undone."""
+
+    column: int
+    unit: Unit
+    gain: float
+    strain: float
+
+
+def converted(reference: Reference, sample: Sample, fit: Fit) -> tuple[list[Converted], float]:
+    """The columns that went through a known function, and how the others fit; [] where none did."""
+    looked = np.flatnonzero((np.nan_to_num(fit.strain) > SUSPECTED) & reference.varied)
+    looked = looked[np.argsort(-fit.strain[looked], kind="stable")[:MOST]]
+    found = [c for j in looked.tolist() if (c := _best(reference, sample, fit, j)) is not None]
+    need = THRESHOLD + float(np.log(max(reference.width, 1)))
+    found = [c for c in found if _convincing(c, need, 1.0)]
+    strain = fit.strain.copy()
+    for c in found:
+        strain[c.column] = c.strain
+    known = np.isfinite(strain)
+    ease = max(1.0, float(strain[known].mean())) if known.any() else 1.0
+    return [c for c in found if _convincing(c, need, ease)], ease
+
+
+def _convincing(c: Converted, need: float, ease: float) -> bool:
+    near = 2.0 if 0 < c.unit.size <= NEAR_ONE or (c.unit.size == 0 and c.unit.verdict == "unit") else 1.0
+    sure = 1.0 + np.log(max(c.gain / need, 1.0)) / 4  # what is certain by itself may fit a little worse by chance
+    return c.gain > need * near * ease**2 and c.strain < FITS * ease * sure
+
+
+def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted | None:
+    """The function under which column j fits best."""
+    cells, law = reference.cells, reference.law.take(np.array([j]))
+    own = Cells(
+        cells.edges[j : j + 1],
+        cells.mass[j : j + 1],
+        cells.scores[:, j : j + 1],
+        cells.prior[j : j + 1],
+        cells.rows[j : j + 1],
+    )
+    n = int(sample.kept[j])
+    values = sample.ordered[:n, j]
+    best: tuple[float, Converted] | None = None
+    for unit in UNITS:
+        mapped = law.mapped(unit.function)
+        if not np.isfinite(mapped.points).all() or not (np.diff(mapped.points[0]) >= 0).all():
+            continue
+        mass = own.masses(mapped.at(0, own.edges[0])[None])[0]
+        gain = float((fit.counts[j] * np.log(mass / own.mass[0])).sum())
+        if gain < THRESHOLD:
+            continue
+        edges = np.sort(unit.function(own.edges[0]))
+        falls = bool(unit.function(own.edges[0, -1:])[0] < unit.function(own.edges[0, :1])[0])
+        share = np.searchsorted(values, edges, side="right") / max(n, 1)
+        counts = np.diff(share, prepend=0.0, append=1.0) * fit.rows[j]
+        expected = own.mass[0][::-1] if falls else own.mass[0]
+        with np.errstate(all="ignore"):
+            parts = np.where(counts > 0, counts * np.log(counts / (fit.rows[j] * expected)), 0.0)
+        misfit = 2 * float(parts.sum()) / (1 + fit.rows[j] / float(own.rows[0, 0]))
+        scores = own.scores[:, 0, ::-1] if falls else own.scores[:, 0]
+        noise = np.sqrt(max(fit.rows[j] * (1 + fit.rows[j] / float(own.rows[0, 0])), 1e-9))
+        z = np.minimum(np.abs(scores @ counts) / noise, 5.0)
+        strain = float((z**2).mean())
+        if best is None or misfit < best[0]:
+            best = (misfit, Converted(j, unit, gain, strain))
+    return None if best is None else best[1]

@@ -1,0 +1,217 @@
+"""Arrays: npy and npz files (memory-mapped where they are not compressed), numpy arrays, dicts of columns, iterators of batches."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxscale.data.base import Batch, Data, Part, Selection, sharded
+from onnxscale.errors import DataError, names
+from onnxscale.step import Array
+
+ROWS = 1 << 16  # of a batch
+_LOCAL_HEADER = 30  # bytes of a zip entry before its name and extra field (PKWARE APPNOTE 4.3.7)
+
+
+def of_files(paths: list[str], chosen: Selection, about: Mapping[str, Any]) -> Data:
+    """npy and npz files one below the other. An npz with one array is that array; one of several is a column each, by name."""
+    tables = [_named(_loaded(Path(p)), p, chosen) for p in paths]
+    columns, first = tables[0][0], tables[0][1]
+    for path, (own, arrays) in zip(paths, tables, strict=True):
+        if own != columns or _width(arrays) != _width(first):
+            raise DataError(
+                f"{path}: has {_width(arrays)} columns {names(own)}, {paths[0]} {_width(first)} {names(columns)}"
+            )
+    return _data([(a, p) for (_, a), p in zip(tables, paths, strict=True)], columns, chosen, about)
+
+
+def of_array(values: Array, chosen: Selection) -> Data:
+    """A numpy array of (n, F), or of (n,) for one column; of more dimensions, see Selection.axis and steps."""
+    return _data([([_columns(values, "the array", chosen)], "the array")], (), chosen, {})
+
+
+def of_columns(given: Mapping[Any, Any], chosen: Selection) -> Data:
+    """A dict of columns, each an array or a list of numbers."""
+    arrays = [np.asarray(v) for v in given.values()]
+    return _data([(arrays, "the columns")], tuple(map(str, given)), chosen, {})
+
+
+def of_batches(given: Iterable[Any], chosen: Selection) -> Data:
+    """Arrays of (n, F), one after the other. An iterator can be read once, so that what needs a second pass is refused; a list
+    can be read again."""
+    once = iter(given) is given
+    stream = iter(given)
+    head = np.asarray(next(stream, np.zeros((0, 0))))
+    whole = _columns(head, "the first batch", chosen)
+    first = _flat(whole, chosen)
+    if not first.size:
+        raise DataError("the batches hold no rows")
+    if chosen.where or chosen.shard != (1, 1):
+        raise DataError("a row condition or a shard of batches: choose the rows before they are passed")
+    columns = chosen.chosen([str(i) for i in range(first.shape[1])], "the batches")
+    dtype = _floating([first])
+    rest = chain([head], stream) if once else given
+
+    def read(asked: Sequence[int]) -> Iterator[Batch]:
+        wanted = [columns[i] for i in asked]
+        for at, values in enumerate(rest, 1):
+            found = _flat(_columns(np.asarray(values), f"batch {at}", chosen), chosen)
+            if found.shape[1] != first.shape[1]:
+                raise DataError(f"batch {at} has {found.shape[1]} columns, the first one {first.shape[1]}")
+            yield Batch(found[:, wanted].astype(dtype))
+
+    dtypes = (str(first.dtype),) * len(columns)
+    return Data((), dtypes, (Part(read),), once=once, shape=_shape(whole, len(dtypes), chosen))
+
+
+def _loaded(path: Path) -> Array | dict[str, Array]:
+    try:
+        if not zipfile.is_zipfile(path):
+            whole: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return whole
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        with np.load(path, allow_pickle=False) as held:
+            found: dict[str, Array] = {e.filename.removesuffix(".npy"): _entry(path, e, held) for e in entries}
+            return found
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read as numpy arrays ({error})") from None
+
+
+def _entry(path: Path, entry: zipfile.ZipInfo, held: Any) -> Array:
+    """One array of an npz: a view of the file where numpy.savez stored it as it is, else in memory."""
+    if entry.compress_type != zipfile.ZIP_STORED:
+        return np.asarray(held[entry.filename.removesuffix(".npy")])
+    with path.open("rb") as file:
+        file.seek(entry.header_offset)
+        header = file.read(_LOCAL_HEADER)
+        start = entry.header_offset + _LOCAL_HEADER
+        start += int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        file.seek(start)
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject or not np.prod(shape):
+            return np.asarray(held[entry.filename.removesuffix(".npy")])
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+
+
+def _named(loaded: Array | dict[str, Array], path: str, chosen: Selection) -> tuple[tuple[str, ...], list[Array]]:
+    """Names of columns and their arrays; a matrix is one array without names."""
+    if isinstance(loaded, np.ndarray):
+        if loaded.dtype.names:
+            return loaded.dtype.names, [loaded[n] for n in loaded.dtype.names]
+        return (), [_columns(loaded, path, chosen)]
+    if len(loaded) == 1:
+        return (), [_columns(next(iter(loaded.values())), path, chosen)]
+    wide = [n for n, a in loaded.items() if a.ndim != 1]
+    if wide:
+        raise DataError(
+            f"{path}: several arrays, of which {names(wide)} are no columns; save one matrix, or a column each"
+        )
+    return tuple(loaded), list(loaded.values())
+
+
+def _columns(values: Array, what: str, chosen: Selection) -> Array:
+    """An array whose first axis has the rows, and whose last one the features."""
+    if values.ndim == 0:
+        raise DataError(f"{what}: one value; expected rows of features")
+    if chosen.steps and values.ndim < 3:
+        raise DataError(f"{what}: has the shape {values.shape}; there are no steps between rows and features")
+    if chosen.axis is None:
+        return values[:, None] if values.ndim == 1 else values
+    if not (0 < chosen.axis < values.ndim or 1 - values.ndim <= chosen.axis < 0):
+        raise DataError(f"{what}: has the shape {values.shape}; axis {chosen.axis} is none that features can lie on")
+    return np.moveaxis(values, chosen.axis, -1)
+
+
+def _flat(values: Array, chosen: Selection) -> Array:
+    """(n, F) of it: a row a step, or all steps of a row as its columns."""
+    return values.reshape(len(values), -1) if chosen.steps else values.reshape(-1, values.shape[-1])
+
+
+def _shape(values: Array, width: int, chosen: Selection) -> tuple[int, ...]:
+    """What columns that are steps times features are laid out as. Raises DataError where some are left out."""
+    if not chosen.steps:
+        return ()
+    if int(np.prod(values.shape[1:])) != width:
+        raise DataError("columns of an array by steps cannot be left out; cut the array before")
+    return values.shape[1:]
+
+
+def _width(arrays: list[Array]) -> int:
+    return arrays[0].shape[-1] if _is_matrix(arrays) else len(arrays)
+
+
+def _data(
+    tables: list[tuple[list[Array], str]], columns: tuple[str, ...], chosen: Selection, about: Mapping[str, Any]
+) -> Data:
+    if chosen.where:
+        raise DataError("a row condition needs columns with names: parquet, CSV, Arrow, JSON lines or a frame")
+    what = tables[0][1]
+    whole = tables[0][0][0]
+    if chosen.steps and not columns:
+        tables = [([_flat(arrays[0], chosen)], where) for arrays, where in tables]
+    known = columns or tuple(str(i) for i in range(_width(tables[0][0])))
+    index = chosen.chosen(known, what)
+    dtypes = _dtypes(tables[0][0])
+    bad = [known[i] for i in index if np.dtype(dtypes[i]).kind not in "fiub"]
+    if bad:
+        raise DataError(
+            f"{what}: {names(bad)} are not numbers ({dtypes[known.index(bad[0])]}); leave them out with --exclude"
+        )
+    dtype = np.result_type(*(_floating([np.zeros(0, dtypes[i])]) for i in index))
+    parts = [part for arrays, where in tables for part in _parts(arrays, index, dtype, where)]
+    return Data(
+        tuple(known[i] for i in index) if columns else (),
+        tuple(dtypes[i] for i in index),
+        sharded(parts, chosen.shard),
+        about,
+        shape=() if columns else _shape(whole, len(index), chosen),
+    )
+
+
+def _dtypes(arrays: list[Array]) -> list[str]:
+    return [str(arrays[0].dtype)] * arrays[0].shape[-1] if _is_matrix(arrays) else [str(a.dtype) for a in arrays]
+
+
+def _is_matrix(arrays: list[Array]) -> bool:
+    return len(arrays) == 1 and arrays[0].ndim > 1
+
+
+def _floating(arrays: list[Array]) -> type[np.floating[Any]]:
+    """float32 where that holds every value exactly, else float64."""
+    narrow = all(a.dtype in (np.float32, np.float16, np.bool_, np.int8, np.uint8, np.int16, np.uint16) for a in arrays)
+    return np.float32 if narrow else np.float64
+
+
+def _parts(arrays: list[Array], index: list[int], dtype: Any, what: str) -> Iterator[Part]:
+    lengths = {len(a) for a in arrays}
+    if len(lengths) > 1:
+        raise DataError(f"{what}: the columns have different lengths ({', '.join(map(str, sorted(lengths)))})")
+    total = lengths.pop()
+    inner = int(np.prod(arrays[0].shape[1:-1])) if _is_matrix(arrays) else 1  # rows that one of the first axis has
+    length = max(ROWS // max(inner, 1), 1)
+
+    def reader(first: int, last: int) -> Part:
+        def read(asked: Sequence[int]) -> Iterator[Batch]:
+            columns = [index[i] for i in asked]
+            every = columns == list(range(_width(arrays)))
+            for at in range(first, last, length):
+                rows = slice(at, min(at + length, last))
+                if not _is_matrix(arrays):
+                    yield Batch(np.stack([arrays[i][rows] for i in columns], axis=1).astype(dtype, copy=False))
+                else:
+                    cut = arrays[0][rows] if every else arrays[0][rows][..., columns]
+                    yield Batch(np.asarray(cut).reshape(-1, len(columns)).astype(dtype, copy=False))
+
+        return Part(read, (last - first) * inner)
+
+    step = 16 * length
+    for at in range(0, total, step):
+        yield reader(at, min(at + step, total))
