@@ -12,7 +12,18 @@ from typing import Any, NoReturn
 
 import typer
 
-from onnxscale.cli import auditing, baking, chaining, checking, converting, fitting, governing, looking, verifying
+from onnxscale.cli import (
+    auditing,
+    baking,
+    chaining,
+    checking,
+    converting,
+    expecting,
+    fitting,
+    governing,
+    looking,
+    verifying,
+)
 from onnxscale.errors import OnnxscaleError
 
 app = typer.Typer(
@@ -29,6 +40,7 @@ app.command()(baking.bake)
 app.command()(verifying.verify)
 app.command()(verifying.selftest)
 app.command()(looking.inspect)
+app.command()(expecting.expect)
 app.command()(baking.unbake)
 app.command()(converting.convert)
 app.command()(fitting.fit)
