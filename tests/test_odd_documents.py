@@ -53,7 +53,7 @@ KINDS = {  # of our own statistics file
     "maxabs": {"max_abs": [1.0, 2.0]}, "robust": {"center": [1.0, 2.0], "scale": [1.0, 2.0]},
     "power": {"lambdas": [0.5, 2.0], "method": "yeo-johnson", "mean": [0.0, 1.0], "std": [1.0, 2.0]},
     "quantile": {"quantiles": [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]], "output": "normal"}, "normalizer": {"norm": "l2"},
-    "function": {"function": "log1p"}, "imputer": {"value": [1.0, 2.0], "missing": -1.0, "indicators": [0]},
+    "function": {"function": "log1p"}, "imputer": {"value": [1.0, 2.0], "missing": -1.0, "indicators": [0], "dropped": [1]},
     "indicator": {"columns": [1, 0], "width": 2, "missing": -1.0}, "binarizer": {"threshold": 0.5},
     "kbins": {"edges": [[0.0, 1.0, 2.0], [0.0, 1.0, 3.0]], "encode": "ordinal"},
     "image": {"rescale": 0.5, "mean": [1.0, 2.0], "std": [1.0, 2.0]}, "gray": {"weights": [0.3, 0.6, 0.1]},
