@@ -102,6 +102,21 @@ def test_ids_are_codes_and_nothing_is_nothing() -> None:
     assert answer.verdict == CANNOT_TELL and "nothing in the model" in answer.reason
 
 
+def test_rows_come_as_frames_and_other_files_too(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    case = next(c for c in CASES if c.name == "wine_forest")
+    raw = next(iter(case.raw().values())).astype(float)
+    plain = expect(case.model, raw).answers[0]
+    lines = tmp_path / "rows.jsonl"
+    frame = pandas.DataFrame(raw, columns=[f"f{i}" for i in range(raw.shape[1])])
+    frame.to_json(lines, orient="records", lines=True)
+    assert plain.given == "raw" and plain.ranked[0].name == "standard"
+    for data in (frame, lines):
+        assert expect(case.model, data).answers[0].reason == plain.reason
+    with pytest.raises(onnxscale.OnnxscaleError, match="the rows have the shape"):
+        expect(case.model, raw[:, :5])
+
+
 def test_the_command_line_says_what_to_do_and_exits_with_it(cli) -> None:
     told = cli("expect", "models/wine_forest/model.onnx", "models/wine_forest/rows.npz", cwd=corpus.PAGE.parents[1])
     assert told.returncode == 0 and "LIKELY" in told.stdout and "subtract the training mean" in told.stdout

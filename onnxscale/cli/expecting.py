@@ -14,7 +14,10 @@ from onnxscale.cli import progress
 def expect(
     model: Annotated[str, typer.Argument(help="Any ONNX model; a URL too.", metavar="MODEL")],
     data: Annotated[
-        str | None, typer.Argument(help="Rows as you have them: npy, npz, csv or parquet.", metavar="[DATA]")
+        str | None,
+        typer.Argument(
+            help="Rows as you have them: npy, npz, csv, parquet, Arrow, JSON lines, a pattern, a URL.", metavar="[DATA]"
+        ),
     ] = None,
     input: Annotated[str, typer.Option("--input", help="Only this input.", metavar="NAME")] = "",
     time_limit: o.TimeLimit = 60,

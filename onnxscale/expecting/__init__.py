@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxscale import data as datas
 from onnxscale import graph, pipeline, ports, recognition, rows
 from onnxscale.errors import ModelError, PlanError, names
 from onnxscale.expecting.base import Evidence, Subject, columns, first_readers
@@ -36,6 +37,7 @@ CUES: tuple[Cue, ...] = (saying, leading, normalization, quantized, thresholds, 
 
 BAKED, LIKELY, SCALED, CANNOT_TELL, CODES = "baked", "likely", "scaled", "cannot tell", "codes"
 UNSCALED = ("raw", "pixels")
+ROWS, MOST_ROWS = (".npy", ".npz", ".csv", ".parquet"), 20_000
 LOOKUPS = ("Gather", "OneHot", "OneHotEncoder", "LabelEncoder", "CategoryMapper", "TfIdfVectorizer", "StringNormalizer")
 
 
@@ -94,7 +96,8 @@ def expect(
 ) -> Expectation:
     """What the inputs of a model expect: from its record, else from its nodes, constants and thresholds, and how it answers.
 
-    data: rows of the user's (an npy, npz, csv or parquet file, an array, or a dict of arrays by input name), or None. input: only
+    data: rows of the user's, or None: an npy, npz, csv or parquet file, an array, a dict of arrays by input name; of a model with one
+    input also a folder, pattern, URL, Arrow or JSON lines file, or a frame. input: only
     this one. seconds: that onnxruntime may take for one run; it runs in a process of its own. tell: called with 1 for each cue.
     Raises ModelError for a model that cannot be read, PlanError for rows that do not fit it.
     """
@@ -115,19 +118,42 @@ def _rows(m: ModelFile, data: object) -> Mapping[str, Array]:
     specs = [s for s in graph.inputs(m.skeleton) if s.dtype in (*graph.FLOATS, *INTEGERS)]
     if data is None:
         return {}
-    if isinstance(data, str | os.PathLike):
-        return rows.read_slots(data, [Slot(s, "float64" if s.dtype in graph.FLOATS else s.dtype) for s in specs])
-    arrays = {k: np.asarray(v) for k, v in data.items()} if isinstance(data, Mapping) else None
-    if arrays is None:
-        if len(specs) != 1:
-            raise PlanError(
-                f"one array given, and the inputs are {names(s.name for s in specs)}; give a dict by their names"
-            )
-        arrays = {specs[0].name: np.asarray(data)}
+    own = isinstance(data, str | os.PathLike) and os.path.isfile(data) and str(data).endswith(ROWS)
+    if own:  # several inputs may have arrays of their own there, of any rank
+        slots = [Slot(s, "float64" if s.dtype in graph.FLOATS else s.dtype) for s in specs]
+        arrays = rows.read_slots(data, slots)  # type: ignore[arg-type]
+    elif isinstance(data, Mapping) and all(isinstance(v, np.ndarray) for v in data.values()):
+        arrays = {str(k): np.asarray(v) for k, v in data.items()}
+    elif len(specs) != 1:
+        raise PlanError(
+            f"one table given, and the inputs are {names(s.name for s in specs)}; give a dict by their names"
+        )
+    else:
+        arrays = {specs[0].name: data if isinstance(data, np.ndarray) else _table(data)}
     for s in specs:
-        if s.name in arrays and s.shape is not None and arrays[s.name].ndim != len(s.shape):
-            raise PlanError(f"the rows have {arrays[s.name].ndim} dimensions, input {s.prose()} has {len(s.shape)}")
+        if s.name not in arrays or s.shape is None:
+            continue
+        got = arrays[s.name].shape
+        if len(got) != len(s.shape) or any(
+            isinstance(d, int) and d != g for d, g in zip(s.shape[1:], got[1:], strict=True)
+        ):
+            raise PlanError(
+                f"the rows have the shape {got}, input {s.prose()} takes other ones; are there columns too many?"
+            )
     return arrays
+
+
+def _table(data: object) -> Array:
+    """The first rows of anything that onnxscale.data reads: a folder, a pattern, a URL, a frame, batches."""
+    taken, count = list[Array](), 0
+    for values in datas.opened(data).arrays():
+        taken.append(values)
+        count += len(values)
+        if count >= MOST_ROWS:
+            break
+    if not count:
+        raise PlanError("the rows are empty; expected at least one")
+    return np.concatenate(taken)[:MOST_ROWS]
 
 
 def _answer(
