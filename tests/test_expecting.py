@@ -148,6 +148,6 @@ def test_shipped_models_are_not_claimed_wrongly(real) -> None:
         pytest.skip(str(reason))
     for answer in answers:
         if answer.input.name in ("x", "input") and answer.verdict == LIKELY:
-            assert answer.ranked[0].name in ("symmetric", "standard"), answer.reason
+            assert answer.ranked[0].name == "symmetric", answer.reason
         if answer.input.name == "bytes":
             assert answer.verdict == CODES or answer.ranked[0].name == "raw", "whole numbers, fed as they are"

@@ -100,5 +100,5 @@ PRIORS: dict[str, dict[str, float]] = {
     "table": {"raw": 0.35, "standard": 0.35, "unit": 0.15, "symmetric": 0.11, "pixels": 0.03, "centred": 0.01},
     "series": {"raw": 0.33, "standard": 0.33, "unit": 0.15, "symmetric": 0.16, "pixels": 0.02, "centred": 0.01},
     "sound": {"raw": 0.08, "standard": 0.15, "unit": 0.05, "symmetric": 0.70, "pixels": 0.01, "centred": 0.01},
-    "picture": {"raw": 0.01, "standard": 0.33, "unit": 0.26, "symmetric": 0.15, "pixels": 0.17, "centred": 0.08},
+    "picture": {"raw": 0.01, "standard": 0.30, "unit": 0.25, "symmetric": 0.19, "pixels": 0.17, "centred": 0.08},
 }

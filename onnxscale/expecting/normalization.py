@@ -76,7 +76,7 @@ def _behind(subject: Subject, first: First) -> Iterator[Evidence]:
     if mean is None or spread is None:
         return
     back = subject.undone(mean, np.full(mean.size, spread))
-    if back is not None and (scores := scored(subject, *back, blur=0.3)):
+    if back is not None and (scores := scored(subject, *back, blur=0.5)):
         what = f"the BatchNormalization behind the first {first.node.op_type}"
         yield Evidence("hidden normalization", f"{what} met what an input of {text(*back)} gives", scores)
 
