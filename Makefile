@@ -67,6 +67,7 @@ bench: $(VENV)/.all
 	$(RUN) -m benchmarks forests
 	$(RUN) -m benchmarks audit
 	$(RUN) -m benchmarks fitting
+	$(RUN) -m benchmarks quantiles
 
 models: $(VENV)/.test  ## train and export the models again
 	$(RUN) -m pip install -q -r models/requirements.txt

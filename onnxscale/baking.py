@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from onnxscale import external, folding, graph, pieces, tensors, walk
+from onnxscale import external, folding, graph, guarding, pieces, tensors, walk
 from onnxscale.errors import ModelError
 from onnxscale.graph import Writer
 from onnxscale.modelfile import ModelFile
@@ -71,6 +71,7 @@ def apply(model: ModelFile, plan: Plan, metadata: Mapping[str, str] | None = Non
     for p in sorted(plan.placements, key=lambda p: bool(p.transform.reads)):
         if p.form == "nodes":
             seams[p.role, p.spec.name] = (_input if p.role == "input" else _output)(proto, p, taken)
+    seams |= _guards(proto, plan, taken)
     kept = [e for e in proto.metadata_props if e.key != KEY and e.key not in (metadata or {})]
     if len(kept) != len(proto.metadata_props):
         entries = [onnx.StringStringEntryProto.FromString(e.SerializeToString()) for e in kept]
@@ -92,6 +93,30 @@ def relocated(model: ModelFile, edited: Edited, names: Mapping[str, str]) -> Edi
             if item.key == "location":
                 item.value = names.get(item.value, item.value)
     return Edited(proto, edited.seams, model.render(proto))
+
+
+def _guards(proto: onnx.ModelProto, plan: Plan, taken: set[str]) -> dict[tuple[str, str], str]:
+    """Write the guards of the inputs; returns the seams of the outputs that lose rows: ("poisoned", output) -> what it was."""
+    wrong: list[tuple[str, bool]] = []
+    guarded = [(p, p.guard) for p in plan.placements if p.guard is not None]
+    taken |= {n for _, guard in guarded for n in guard.outputs.values()}
+    for p, guard in guarded:
+        writer = Writer(proto, taken, graph.GUARD + p.spec.name, guard.working, p.outer, guard.axis)
+        written = guarding.write(writer, p.spec.name, guard)
+        if written.clamped:
+            graph.rewire(proto.graph, p.spec.name, written.clamped, keep_shape_readers=True)
+        graph.insert_first(proto, writer, written.outputs)
+        wrong += [(written.wrong, guard.over == tuple(range(guard.rank)))] if written.wrong else []
+    seams = {}
+    specs = {s.name: s for s in graph.outputs(proto)}
+    for name, dtype in dict(x for _, guard in guarded for x in guard.poisons.items()).items():
+        writer = Writer(proto, taken, graph.GUARD + name, dtype, specs[name], 0)
+        inner = seams["poisoned", name] = writer.name("unpoisoned")
+        result = inner
+        for mask, whole in wrong:
+            result = guarding.poison(writer, mask, result, dtype, whole)
+        graph.insert_before_output(proto, writer, name, inner, result)
+    return seams
 
 
 def _input(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:

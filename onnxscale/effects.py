@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxscale import destination, graph, pipeline, rows
+from onnxscale import destination, graph, pipeline, recognition, rows
 from onnxscale.comparing import OutputCheck, Worst, numbers
 from onnxscale.errors import PlanError, names
 from onnxscale.feeding import Feed
@@ -79,7 +79,8 @@ def effects(
     failed = next((x for x in (*got, *got_plain) if isinstance(x, Failure)), None)
     if failed is not None:
         return (_failed(f"B does not run on these rows: {failed.message}"),), ()
-    listed = [o.name for o in graph.outputs(one.skeleton)]
+    beside = recognition.guard_outputs(one)
+    listed = [o.name for o in graph.outputs(one.skeleton) if o.name not in beside]
     back = {n: renamed.get(n, n) for n in listed}
     got, got_plain = ([_called(x, back) for x in part] for part in (got, got_plain))
     shared = [n for n in listed if all(isinstance(x, dict) and n in x for x in got)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,6 +161,14 @@ def used_names(model: onnx.ModelProto) -> set[str]:
     return found
 
 
+GUARD = "guard:"
+
+
+def guards(node: onnx.NodeProto) -> bool:
+    """Whether a node belongs to a guard, which reads raw values beside the scaler."""
+    return node.name.startswith(PREFIX + GUARD)
+
+
 class Writer:
     """Collects new nodes and constants for one model, then puts them in. Implements `step.Builder`.
 
@@ -232,9 +240,7 @@ def insert_after_input(
 ) -> None:
     """Put the collected nodes first in the graph and let every reader of the input read their result."""
     rewire(model.graph, name, result, keep_shape_readers=keep_shape_readers)
-    model.graph.initializer.extend(writer.initializers)
-    _prepend(model.graph.node, writer.nodes)
-    _import_opsets(model, writer)
+    insert_first(model, writer)
 
 
 def insert_before_output(model: onnx.ModelProto, writer: Writer, name: str, inner: str, result: str) -> None:
@@ -256,6 +262,23 @@ def insert_before_output(model: onnx.ModelProto, writer: Writer, name: str, inne
     model.graph.initializer.extend(writer.initializers)
     model.graph.node.extend(writer.nodes)
     _import_opsets(model, writer)
+
+
+def rename(writer: Writer, names: Mapping[str, str]) -> None:
+    """Give tensors of the collected nodes other names."""
+    for node in writer.nodes:
+        node.input[:] = [names.get(n, n) for n in node.input]
+        node.output[:] = [names.get(n, n) for n in node.output]
+
+
+def insert_first(model: onnx.ModelProto, writer: Writer, outputs: Iterable[InputSpec] = ()) -> None:
+    """Put the collected nodes first in the graph, beside what is there, and these of their tensors among its outputs."""
+    model.graph.initializer.extend(writer.initializers)
+    _prepend(model.graph.node, writer.nodes)
+    _import_opsets(model, writer)
+    add = model.graph.output.append
+    for o in outputs:
+        add(helper.make_tensor_value_info(o.name, ELEMENTS[o.dtype], o.shape))
 
 
 def declare(values: Iterable[onnx.ValueInfoProto], wanted: InputSpec) -> None:

@@ -7,7 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from onnxscale.comparing import Flip, OutputCheck, Worst, argmax_flips, numbers, relative, same, ulps
+from onnxscale.comparing import (
+    DIFFERS,
+    NOT_VERIFIED,
+    VERIFIED,
+    Flip,
+    OutputCheck,
+    SeamCheck,
+    Worst,
+    argmax_flips,
+    numbers,
+    relative,
+    same,
+    ulps,
+)
 from onnxscale.feeding import Feed
 from onnxscale.precision import UNIT
 from onnxscale.samples import LARGEST
@@ -56,6 +69,39 @@ def judge(
         for name in names
     ]
     return checks, sorted(set(notes))
+
+
+def verdict_of(seams: Sequence[SeamCheck], checks: Sequence[OutputCheck], notes: Sequence[str]) -> tuple[str, str]:
+    """The verdict and its reason, from all that was compared."""
+    for s in seams:
+        if not s.holds:
+            if s.role == "guard":
+                return (
+                    DIFFERS,
+                    f"the guard's output {s.tensor!r} is off by {s.error:.3g}, over the bound of {s.bound:.3g}",
+                )
+            if s.role == "layer":
+                return (
+                    DIFFERS,
+                    f"the folded layer {s.tensor!r} is off by {s.error:.3g}, over the bound of {s.bound:.3g}",
+                )
+            where = "" if s.column is None else f", feature {s.column}"
+            return (
+                DIFFERS,
+                f"the scaled tensor {s.tensor!r}{where} is off by {s.error:.3g}, over the bound of {s.bound:.3g}",
+            )
+    for c in checks:
+        if not c.holds:
+            what = f"off by {c.relative:.3g} of its largest value" if c.kind == "float" else "not the same"
+            return DIFFERS, f"output {c.name!r} is {what} on {c.differing} row(s); allowed is {c.tolerance:.3g}"
+    broken = next((n for n in notes if n.startswith("only the baked model fails")), None)
+    if broken:
+        return DIFFERS, broken
+    if not checks or all(c.vacuous for c in checks):
+        if any(not s.vacuous for s in seams):
+            return VERIFIED, "at the seam: the outputs are constant over all rows, so they prove nothing"
+        return NOT_VERIFIED, "the outputs are constant over all rows, and there is no scaled tensor to compare"
+    return VERIFIED, "the seam and every output agree" if seams else "every output agrees"
 
 
 class _Answers:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from onnxscale import companions, folding, graph, pixels, precision, recognition
+from onnxscale import companions, folding, graph, guarding, pixels, precision, recognition
 from onnxscale.errors import PlanError, names
 from onnxscale.folding import Fold
 from onnxscale.graph import FLOATS, InputSpec
@@ -49,12 +49,26 @@ def plan(model: ModelFile, statistics: Statistics, options: Options, target: Sta
     if not made:
         raise PlanError("the statistics name no input and no output: there is nothing to bake")
     _once(made)
+    if options.guard or options.guard_stats:
+        made = [_guarded(model, p, options) for p in made]
+        if all(p.guard is None for p in made):
+            raise PlanError("a guard watches raw values, and the statistics scale no input")
     made = folded(model, made, options)
     scaled = {p.spec.name for p in made if p.role == "input"}
     left = tuple(s for s in graph.inputs(proto) if s.name not in scaled)
     for placement in made:
         notes += recognition.leading_notes(model, placement.spec.name) if placement.role == "input" else []
     return Plan(model.name, tuple(made), left, tuple(notes), options.keep_original)
+
+
+def _guarded(model: ModelFile, p: Placement, options: Options) -> Placement:
+    if p.role == "output":
+        return p
+    before = frozenset(recognition.guard_outputs(model))
+    guard = guarding.decide(
+        options.guard, options.guard_stats, p.outer, p.raw_axis, p.fitted, p.transform, model.skeleton, options.channels, before
+    )  # fmt: skip
+    return replace(p, guard=guard, notes=(*p.notes, *guard.notes))
 
 
 def folded(model: ModelFile, placements: list[Placement], options: Options) -> list[Placement]:
@@ -103,6 +117,7 @@ def _known(options: Options) -> None:
         ("--layout", options.layout, pixels.LAYOUTS),
         ("--channels", options.channels, pixels.CHANNELS),
         ("--keep-original", options.keep_original, ("auto", "always", "never")),
+        ("--guard", options.guard, guarding.MODES),
     ):
         if value not in allowed:
             raise PlanError(f"{flag} {value}: unknown; choose one of {', '.join(allowed)}")

@@ -9,7 +9,9 @@ from typing import Any
 from onnxscale import precision
 from onnxscale.folding import Fold
 from onnxscale.graph import InputSpec
+from onnxscale.guarding import Guard
 from onnxscale.statistics import Fitted, Source
+from onnxscale.step import Array
 from onnxscale.transform import Transform
 
 
@@ -19,7 +21,7 @@ class Options:
     except for float16 inputs, which are widened. layout: in which the app feeds images, "nhwc" or "nchw", where the model
     takes the other. channels: "reversed" where the app feeds BGR for RGB, "gray" where it feeds one. again: bake although the
     model carries a scaler already. keep_original: whether the file keeps what a fold replaces, for unbake: "auto" up to a
-    limit, "always", "never"."""
+    limit, "always", "never". guard: "observe", "clamp" or "nan", see guarding/; guard_stats: outputs with sums of each batch."""
 
     input: str = ""
     output: str = ""
@@ -32,6 +34,8 @@ class Options:
     channels: str = "keep"
     again: bool = False
     keep_original: str = "auto"
+    guard: str = ""
+    guard_stats: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Placement:
     """One scaler on one tensor. role: "input" or "output". transform: the steps in the order they run in the model (for
     an output, the inverse). added: inputs that the scaler needs and the model lacks. fed: the layout and the channels that
     the app feeds, where they are others. dtypes: of the graph's tensor from now on, of the arithmetic, of the tensor inside. fold: how
-    the model's own operators absorb it; None where nodes are all that is asked for."""
+    the model's own operators absorb it; None where nodes are all that is asked for. guard: of an input, or None."""
 
     spec: InputSpec
     role: str
@@ -59,6 +63,11 @@ class Placement:
     warnings: tuple[str, ...] = ()
     added: tuple[InputSpec, ...] = ()
     fed: Mapping[str, str] = field(default_factory=dict)
+    guard: Guard | None = None
+
+    def clamped(self, raw: Array) -> Array:
+        """What the scaler gets of raw values: cut to the training range where the guard does that."""
+        return raw if self.guard is None else self.guard.clamped(raw)
 
     @property
     def raw_axis(self) -> int:

@@ -55,7 +55,8 @@ def of_model(model: ModelFile) -> tuple[Port, ...]:
         raise ModelError(f"{model.name}: the name {odd[0]!r} in its graph is not UTF-8; the model is damaged")
     record = recognition.recorded(model)
     inputs = [_input(model, record, spec) for spec in graph.inputs(model.skeleton)]
-    outputs = [_output(model, record, spec) for spec in graph.outputs(model.skeleton)]
+    beside = recognition.guard_outputs(model)
+    outputs = [_output(model, record, s) for s in graph.outputs(model.skeleton) if s.name not in beside]
     return (*inputs, *outputs)
 
 

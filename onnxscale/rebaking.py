@@ -21,7 +21,10 @@ def as_baked(options: Options, held: dict[str, Any] | None, subject: ModelFile, 
         options = replace(options, form="auto" if any(s.get("form") == "fold" for s in scalers) else "nodes")
     if first is not None:
         dtypes = first.get("dtypes", {})
-        fed = first.get("fed", {})
+        fed, guard = first.get("fed", {}), first.get("guard") or {}
+        mode = str(guard.get("mode", ""))
+        stats = "n" in guard.get("outputs", {})
+        options = replace(options, guard="" if mode == "stats" else mode, guard_stats=stats)
         options = replace(options, layout=fed.get("layout", "keep"), channels=fed.get("channels", "keep"))
         options = replace(
             options, precision=str(first.get("precision", "exact")), input_dtype=str(dtypes.get("graph", "keep"))
@@ -62,4 +65,6 @@ def _strings(pair: tuple[object, object]) -> tuple[str, str]:
 
 def seams(held: dict[str, Any] | None) -> dict[tuple[str, str], str]:
     scalers = (held or {}).get("scalers", [])
-    return {(str(s["role"]), str(s["tensor"])): str(s["seam"]) for s in scalers if isinstance(s, dict) and "seam" in s}
+    found = {(str(s["role"]), str(s["tensor"])): str(s["seam"]) for s in scalers if isinstance(s, dict) and "seam" in s}
+    guards = [s["guard"] for s in scalers if isinstance(s, dict) and isinstance(s.get("guard"), dict)]
+    return found | {("poisoned", str(k)): str(v) for g in guards for k, v in g.get("unpoisoned", {}).items()}

@@ -77,7 +77,11 @@ def leading(model: ModelFile, name: str, until: str = "") -> Leading:
     ops: list[str] = []
     passed: set[str] = set()
     while True:
-        following = [r for r in graph.readers(model.skeleton.graph, name) if r.node.op_type not in graph.SHAPE_READERS]
+        following = [
+            r
+            for r in graph.readers(model.skeleton.graph, name)
+            if r.node.op_type not in graph.SHAPE_READERS and not graph.guards(r.node)
+        ]
         if len(following) != 1 or following[0].where:
             return Leading(
                 Transform(tuple(steps)), min(axes, default=-1), name, tuple(ops), "several nodes" if following else ""
@@ -159,7 +163,7 @@ def recorded(model: ModelFile) -> dict[str, object] | None:
 
 _RECORD = {"scalers": list, "original": dict, "verification": dict, "golden": dict, "earlier": list}
 _SCALER = {
-    **dict.fromkeys(("role", "tensor", "kind", "form", "precision"), str), **dict.fromkeys(("dtypes", "source"), dict),
+    **dict.fromkeys(("role", "tensor", "kind", "form", "precision"), str), **dict.fromkeys(("dtypes", "source", "guard"), dict),
     **dict.fromkeys(("steps", "features", "units"), list), "axis": int,
 }  # fmt: skip
 _VERIFICATION = {"verdict": str, "reason": str}
@@ -181,6 +185,16 @@ def _damage(content: object) -> str:
             if key in part and not isinstance(part[key], kind):
                 return f"{key!r} of {what} is not a {kind.__name__}"
     return ""
+
+
+def guard_outputs(model: ModelFile) -> tuple[str, ...]:
+    """The outputs that guards gave the model, and that are none of its answers."""
+    record = recorded(model) or {}
+    earlier = record.get("earlier")
+    bakes = [record, *(b for b in (earlier if isinstance(earlier, list) else []) if isinstance(b, dict))]
+    scalers = [s for b in bakes for s in (b.get("scalers") or []) if isinstance(s, dict)]
+    guards = [s["guard"] for s in scalers if isinstance(s.get("guard"), dict)]
+    return tuple(str(n) for g in guards if isinstance(g.get("outputs"), dict) for n in g["outputs"].values())
 
 
 def carried(model: ModelFile) -> str:

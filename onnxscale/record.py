@@ -16,6 +16,7 @@ from onnxscale.baking import Edited
 from onnxscale.comparing import Comparison
 from onnxscale.errors import ModelError
 from onnxscale.folding import Absorption
+from onnxscale.guarding import Guard
 from onnxscale.modelfile import ModelFile
 from onnxscale.plans import Converted, Placement, Plan
 from onnxscale.step import Array
@@ -38,7 +39,7 @@ def make(
         "tool": {"name": "onnxscale", "version": version()},
         "scalers": [
             *([] if plan.converted is None else [_converted(plan.converted, edited.seams)]),
-            *(_scaler(p, edited.seams.get((p.role, p.spec.name))) for p in plan.placements),
+            *(_scaler(p, edited.seams) for p in plan.placements),
         ],
         "original": {"sha256": sha256, "size": len(model.data)},
         **baking.undo(model, edited, plan.keep_original),
@@ -69,14 +70,14 @@ def make(
     return record
 
 
-def _scaler(p: Placement, seam: str | None) -> dict[str, Any]:
+def _scaler(p: Placement, seams: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     f = p.fitted
     known = {
         "features": list(f.features),
         "units": list(f.units),
         "data_min": None if f.data_min is None else encode(f.data_min),
         "data_max": None if f.data_max is None else encode(f.data_max),
-        "seam": seam,
+        "seam": seams.get((p.role, p.spec.name)),
     }
     return {
         "role": p.role,
@@ -91,10 +92,16 @@ def _scaler(p: Placement, seam: str | None) -> dict[str, Any]:
         **{k: v for k, v in known.items() if v not in (None, [])},
         **({"fed": dict(p.fed)} if p.fed else {}),
         **({} if f.profile is None else {"profile": f.profile.to_json(packed=True)}),
+        **({} if p.guard is None else {"guard": _guard(p.guard, seams)}),
         **({"applied": True} if f.applied else {}),
         **({"given": f.given.to_json()} if f.given is not None and f.given.steps else {}),
         "source": p.source.to_json(),
     }
+
+
+def _guard(guard: Guard, seams: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    unpoisoned = {n: seams["poisoned", n] for n in guard.poisons}
+    return guard.to_json() | ({"unpoisoned": unpoisoned} if unpoisoned else {})
 
 
 def _met(model: ModelFile, p: Placement) -> dict[str, Any] | None:

@@ -10,10 +10,11 @@ import numpy as np
 from onnxscale import graph, tensors, walk
 from onnxscale.feeding import Feed
 from onnxscale.folding.base import Refusal
+from onnxscale.guarding import FILL
 from onnxscale.modelfile import ModelFile
 from onnxscale.plans import Placement
 from onnxscale.precision import bound, rounded, rounding
-from onnxscale.step import Array
+from onnxscale.step import Array, align
 from onnxscale.worker import Answers, Failure
 
 TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
@@ -24,7 +25,7 @@ def scaled(feed: Feed, placements: Sequence[Placement], dtype: str = "float64") 
     arrays = dict(feed.raw)
     for p in placements:
         if p.role == "input" and p.spec.name in arrays:
-            raw = arrays[p.spec.name]
+            raw = p.clamped(arrays[p.spec.name])
             made = p.transform(raw, p.axis % raw.ndim if raw.ndim else 0, dtype, feed.raw)
             arrays[p.spec.name] = rounded(made, p.inner_dtype)
     new = {s.name for p in placements for s in p.added}
@@ -37,7 +38,7 @@ def moved(feed: Feed, placements: Sequence[Placement], rng: np.random.Generator)
     arrays = scaled(feed, placements)
     for p in placements:
         if p.role == "input" and p.spec.name in arrays and not p.exact:
-            raw = feed.raw[p.spec.name]
+            raw = p.clamped(feed.raw[p.spec.name])
             axis = p.axis % raw.ndim if raw.ndim else 0
             if p.form == "nodes":
                 most = bound(p.transform, p.precision, raw, axis, p.dtype, p.inner_dtype, feed.raw)
@@ -80,6 +81,29 @@ def thresholds(original: ModelFile, placements: Sequence[Placement]) -> dict[str
 
 def has_trees(model: ModelFile) -> bool:
     return any(node.op_type in TREES for body, _ in walk.bodies(model.skeleton) for node in body.node)
+
+
+def poisoned(answers: list[Answers], placements: Sequence[Placement], feeds: Sequence[Feed]) -> list[Answers]:
+    """The answers without the rows that a guard takes for wrong: NaN, or -1 for integers."""
+    guarded = [(p.spec.name, p.guard) for p in placements if p.guard is not None and p.guard.poisons]
+    done: list[Answers] = []
+    for answer, feed in zip(answers, feeds, strict=True):
+        if isinstance(answer, Failure):
+            done.append(answer)
+            continue
+        changed = dict(answer)
+        for name, guard in guarded:
+            wrong = guard.wrong(feed.raw[name])
+            for output, dtype in guard.poisons.items():
+                y = changed[output]
+                changed[output] = np.where(align(wrong, y.ndim, 0), np.array(FILL[dtype], y.dtype), y)
+        done.append(changed)
+    return done
+
+
+def finished(answers: list[Answers], placements: Sequence[Placement], feeds: Sequence[Feed]) -> list[Answers]:
+    """The original's answers as the baked model gives them: in real units, without the rows that a guard takes out."""
+    return poisoned(unscaled(answers, [p for p in placements if p.role == "output"], feeds), placements, feeds)
 
 
 def unscaled(answers: list[Answers], targets: Sequence[Placement], feeds: Sequence[Feed]) -> list[Answers]:

@@ -68,13 +68,15 @@ def cut(
 
 def check(
     worker: Worker, proto: onnx.ModelProto, p: Placement, seam: str, feeds: Sequence[Feed],
-    tensor: Loaded, before: Sequence[Array] | None = None,
+    tensor: Loaded, before: Sequence[Array] | None = None, last: str = "",
 ) -> SeamCheck | str:  # fmt: skip
-    """Compare the seam of one placement on every feed. before: for an output, the unscaled values to feed instead.
+    """Compare the seam of one placement on every feed. before: for an output, the unscaled values to feed instead; last: what holds
+    the scaled ones, where a guard takes rows out of them after that.
+    last: the scaled output before a guard takes rows out of it.
 
     Returns why in words where there is nothing to compare.
     """
-    start, end = (p.spec.name, seam) if p.role == "input" else (seam, p.spec.name)
+    start, end = (p.spec.name, seam) if p.role == "input" else (seam, last or p.spec.name)
     dtypes = (p.graph_dtype, p.inner_dtype) if p.role == "input" else (p.inner_dtype, p.graph_dtype)
     first = onnx.helper.make_tensor_value_info(start, graph.ELEMENTS[dtypes[0]], None)
     names = [c.name for c in p.transform.reads]
@@ -98,7 +100,8 @@ def _compare(
     most, error_at_worst, bound_at_worst, most_ulp, rows, holds = -1.0, 0.0, 0.0, 0.0, 0, True
     worst: Worst | None = None
     column: int | None = None
-    for feed, raw, answer in zip(feeds, arrays, answers, strict=True):
+    read = [p.clamped(a) for a in arrays] if p.role == "input" else arrays
+    for feed, raw, answer in zip(feeds, read, answers, strict=True):
         if raw.size == 0:
             continue
         axis = p.axis % raw.ndim if raw.ndim else 0

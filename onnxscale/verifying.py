@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from onnxscale import external, feeding, layer, reference, seam, tensors, walk
+from onnxscale import external, feeding, layer, reference, seam, tensors, walk, watching
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, OutputCheck, SeamCheck, is_numbers
 from onnxscale.feeding import Feed
-from onnxscale.judging import Thresholds, judge
+from onnxscale.judging import Thresholds, judge, verdict_of
 from onnxscale.modelfile import ModelFile
 from onnxscale.plans import Placement, Plan
 from onnxscale.step import Array
@@ -223,16 +223,16 @@ def _compared(
     seams += layer.checks(
         worker, original.skeleton, subject.proto, placements, feeds, loaded(original), loaded(subject.model)
     )
-    targets = [p for p in placements if p.role == "output"]
-    expected, host, plain = (reference.unscaled(a, targets, feeds) for a in (expected, host, plain))
-    moved = reference.unscaled(moved, targets, feeds) if moved is not None else None
+    seams += watching.checks(placements, feeds, (_all(got, len(feeds)), _all(got_plain, len(feeds))))
+    expected, host, plain = (reference.finished(a, placements, feeds) for a in (expected, host, plain))
+    moved = reference.finished(moved, placements, feeds) if moved is not None else None
     checks, more = judge(
         feeds, _all(got, len(feeds)), _all(got_plain, len(feeds)), expected, plain, host, moved,
         [o.name for o in original.skeleton.graph.output],
         sum((p.fold.bound or 0.0) for p in placements if p.fold is not None), near,
     )  # fmt: skip
     rows = sum(len(next(iter(f.raw.values()))) if next(iter(f.raw.values())).ndim else 1 for f in feeds if f.raw)
-    verdict, reason = _verdict(seams, checks, more)
+    verdict, reason = verdict_of(seams, checks, more)
     drawn = sorted({n.op_type for body in walk.bodies(original.skeleton) for n in body.graph.node} & RANDOM)
     if drawn and all(s.holds for s in seams):
         proven = any(not s.vacuous for s in seams)
@@ -266,9 +266,8 @@ def _seams(
                 for f, a in zip(feeds, expected, strict=True)
                 if isinstance(a, dict) and is_numbers(a.get(p.spec.name))
             ]
-            found = seam.check(
-                worker, subject.proto, p, name, [f for f, _ in good], with_values, [a[p.spec.name] for _, a in good]
-            )
+            before, last = [a[p.spec.name] for _, a in good], subject.seams.get(("poisoned", p.spec.name), "")
+            found = seam.check(worker, subject.proto, p, name, [f for f, _ in good], with_values, before, last)
         if isinstance(found, str):
             notes.append(f"no seam at {p.spec.name!r}: {found}")
         else:
@@ -284,33 +283,6 @@ def loaded(model: ModelFile) -> seam.Loaded:
         return onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
 
     return with_values
-
-
-def _verdict(seams: Sequence[SeamCheck], checks: Sequence[OutputCheck], notes: Sequence[str]) -> tuple[str, str]:
-    for s in seams:
-        if not s.holds:
-            if s.role == "layer":
-                return (
-                    DIFFERS,
-                    f"the folded layer {s.tensor!r} is off by {s.error:.3g}, over the bound of {s.bound:.3g}",
-                )
-            where = "" if s.column is None else f", feature {s.column}"
-            return (
-                DIFFERS,
-                f"the scaled tensor {s.tensor!r}{where} is off by {s.error:.3g}, over the bound of {s.bound:.3g}",
-            )
-    for c in checks:
-        if not c.holds:
-            what = f"off by {c.relative:.3g} of its largest value" if c.kind == "float" else "not the same"
-            return DIFFERS, f"output {c.name!r} is {what} on {c.differing} row(s); allowed is {c.tolerance:.3g}"
-    broken = next((n for n in notes if n.startswith("only the baked model fails")), None)
-    if broken:
-        return DIFFERS, broken
-    if not checks or all(c.vacuous for c in checks):
-        if any(not s.vacuous for s in seams):
-            return VERIFIED, "at the seam: the outputs are constant over all rows, so they prove nothing"
-        return NOT_VERIFIED, "the outputs are constant over all rows, and there is no scaled tensor to compare"
-    return VERIFIED, "the seam and every output agree" if seams else "every output agrees"
 
 
 def golden(feeds: Sequence[Feed], expected: Sequence[Answers], checks: Sequence[OutputCheck]) -> Golden | None:

@@ -228,3 +228,44 @@ def test_arrays_of_more_axes(form: str, tmp_path: Path) -> None:
             np.concatenate(list(data.opened(given(), Selection(axis=1, shard=(i, 3))).arrays())) for i in (1, 2, 3)
         ]
         assert np.array_equal(np.concatenate(shards), rows(axis=1))
+
+
+def test_a_condition_reads_no_other_table(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("x\n1\n")
+    path = written(tmp_path, "parquet")
+    for engine in ("polars", "duckdb", "pyarrow"):
+        for query in (
+            f"a IN (SELECT x FROM read_csv('{tmp_path}/other.csv'))",
+            "a IN (FROM 'other.csv')",
+            "a > 1; DROP TABLE t",
+        ):
+            with pytest.raises(DataError, match="without a query in it"):
+                data.opened(path, Selection(("a",), where=query), engine=engine)
+    for where, said in (("zz > 1", "zz"), ("a + 1", "neither true nor false"), ("a > > 1", "no condition on a row")):
+        with pytest.raises(DataError, match=said):
+            data.opened(path, Selection(("a",), where=where), engine="polars")
+    found = data.opened(path, Selection(("a",), where="s <> 'select' AND \"s\" <> ';' AND b > 4"), engine="polars")
+    np.testing.assert_array_equal(numbers(found)[0][:, 0], A[B > 4])
+
+
+def test_other_things_that_hold_numbers() -> None:
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    x = np.stack([A, D], axis=1)
+    for source in (pd.DataFrame(x), memoryview(x), x.tolist(), [x[:300], x[300:]], np.ma.masked_array(x, False)):
+        found = data.opened(source)
+        np.testing.assert_array_equal(numbers(found)[0], x)
+        assert not found.once
+    for source in (pd.Series(A, name="a"), pl.Series("a", A), A.tolist()):
+        np.testing.assert_array_equal(numbers(data.opened(source))[0][:, 0], A)
+    hidden = np.ma.masked_array(x, x > 5)
+    np.testing.assert_array_equal(numbers(data.opened(hidden))[0], np.where(x > 5, np.nan, x))
+    with pytest.raises(DataError, match="a NoneType is no data"):
+        data.opened(None)
+
+
+def test_parquet_comes_a_row_group_at_a_time(tmp_path):
+    """Polars reads ahead of what takes its batches, by hundreds of MB; its sums have no such need, quantiles have."""
+    pytest.importorskip("polars")
+    opened = data.opened(str(written(tmp_path, "parquet")), Selection(columns=("b", "a")))
+    assert opened.engine == "polars" and [p.rows for p in opened.parts] == [300, 300, 300, 100]
+    assert np.array_equal(np.concatenate(list(opened.arrays())), np.stack([B, A], axis=1))

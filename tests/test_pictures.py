@@ -129,6 +129,7 @@ def test_what_cannot_be_read_is_counted_apart(rgb: tuple[Path, np.ndarray], monk
     assert pixels.unread == 5
     why = {Path(k).name: v for k, v in pixels.why.items()}
     assert "decompression bomb" in why["bomb.png"] and "mode F" in why["float.tiff"] and "truncated" in why["cut.jpg"]
+    assert why["empty.png"] == "empty" and why["text.png"] == "no picture that pillow knows"
     (warned,) = images.fitted(pixels).warnings
     assert warned.startswith("5 could not be read")
 

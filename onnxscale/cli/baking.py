@@ -51,6 +51,16 @@ def bake(
     keep_original: Annotated[
         str, typer.Option("--keep-original", help="Keep what a fold replaces, for unbake: auto, always or never.")
     ] = "auto",
+    guard: Annotated[
+        str,
+        typer.Option(
+            "--guard",
+            help="Outputs that tell of raw values out of range: observe; clamp also cuts them; nan takes wrong rows out.",
+        ),
+    ] = "",
+    guard_stats: Annotated[
+        bool, typer.Option("--guard-stats", help="Outputs with count, sums, min and max of each batch, for drift.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Bake although the model seems to carry a scaler.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Write without running the model.")] = False,
@@ -75,6 +85,8 @@ def bake(
       onnxscale bake model.onnx preprocessor_config.json --input-dtype uint8 --layout nhwc
 
       onnxscale bake model.onnx x.json --target y.json -o model.raw.onnx
+
+      onnxscale bake model.onnx stats.json --guard observe --guard-stats
     """
     from onnxscale import pipeline, remote, rows
     from onnxscale.plans import Options
@@ -95,7 +107,15 @@ def bake(
         raise ModelError(f"{model}: a folder; expected an ONNX file")
     place = beside if in_place else out or beside.with_name(f"{beside.stem}.baked.onnx")
     asked = Options(input, output, axis, target_axis, precision, form, input_dtype)
-    asked = replace(asked, layout=layout, channels=channels, again=again, keep_original=keep_original)
+    asked = replace(
+        asked,
+        guard=guard,
+        guard_stats=guard_stats,
+        layout=layout,
+        channels=channels,
+        again=again,
+        keep_original=keep_original,
+    )
     reading = Reading(dialect, kind, zero_std, accept_defaults, strict, pick)
     baked = pipeline.bake(model, stats, target=target, options=asked, reading=reading)
     if not as_json:

@@ -35,7 +35,10 @@ def shard(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-KIND = Annotated[str, typer.Option("--kind", help="Which scaler: standard, min-max, max-abs, robust, ...")]
+KIND = Annotated[
+    str,
+    typer.Option("--kind", help="Which scaler: standard, min-max, max-abs, robust, quantile, power, imputer, clip."),
+]
 DDOF = Annotated[int, typer.Option("--ddof", min=0, max=1, help="1 divides by n - 1 for the std, as pandas does.")]
 FEATURE_RANGE = Annotated[
     Any, typer.Option("--feature-range", help="Of min-max: low,high.", metavar="LOW,HIGH", parser=pair)
@@ -44,6 +47,10 @@ CLIP = Annotated[bool, typer.Option("--clip", help="Of min-max and max-abs: cut 
 QUANTILE_RANGE = Annotated[
     Any, typer.Option("--quantile-range", help="Of robust, in percent.", metavar="LOW,HIGH", parser=pair)
 ]
+N_QUANTILES = Annotated[int, typer.Option("--n-quantiles", min=1, help="Of quantile: how many.")]
+OUTPUT = Annotated[str, typer.Option("--output", help="Of quantile: uniform or normal.", metavar="DISTRIBUTION")]
+STRATEGY = Annotated[str, typer.Option("--strategy", help="Of imputer: mean or median.")]
+BOUNDS = Annotated[Any, typer.Option("--bounds", help="Of clip, in percent.", metavar="LOW,HIGH", parser=pair)]
 OUT = Annotated[str, typer.Option("-o", "--out", help="Where to write, or - for the screen.", metavar="FILE")]
 
 
@@ -51,7 +58,8 @@ def fit(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders, patterns or URLs: parquet, CSV, Arrow, JSON lines, npy, npz.", metavar="DATA..."
+            help="Files, folders, patterns or URLs: parquet, CSV, Arrow, JSON lines, npy, npz; pictures, and tars of them.",
+            metavar="DATA...",
         ),
     ],
     out: OUT = "stats.json",
@@ -82,6 +90,24 @@ def fit(
     feature_range: FEATURE_RANGE = "0,1",
     clip: CLIP = False,
     quantile_range: QUANTILE_RANGE = "25,75",
+    n_quantiles: N_QUANTILES = 1000,
+    output: OUTPUT = "uniform",
+    strategy: STRATEGY = "mean",
+    bounds: BOUNDS = "1,99",
+    method: Annotated[str, typer.Option("--method", help="Of power: yeo-johnson or box-cox.")] = "yeo-johnson",
+    standardize: Annotated[bool, typer.Option("--standardize/--no-standardize", help="Of power.")] = True,
+    group: Annotated[
+        str,
+        typer.Option(
+            "--group", help="A mean and std for each value of this column: whole numbers or text.", metavar="COLUMN"
+        ),
+    ] = "",
+    axis: Annotated[
+        int | None, typer.Option("--axis", help="Of arrays: where the features lie; by default last.")
+    ] = None,
+    per_step: Annotated[
+        bool, typer.Option("--per-step", help="Of arrays [n, time, F]: statistics of [time, F], not over time.")
+    ] = False,
     correlation: Annotated[bool, typer.Option("--correlation", help="Measure the correlation matrix too.")] = False,
     quantiles: Annotated[
         bool, typer.Option("--quantiles/--no-quantiles", help="65 exact quantiles of each column, which check needs.")
@@ -114,6 +140,10 @@ def fit(
 
       onnxscale fit 's3://bucket/day=*/part-*.parquet' --kind robust --exclude id
 
+      onnxscale fit sales.parquet --group store
+
+      onnxscale fit images/ -o stats.json                   # the channels of pictures, in folders or tars
+
       onnxscale fit parts/ --shard 3/8 -o part3.json        # on each of 8 machines, then
 
       onnxscale stats merge part*.json -o stats.json
@@ -124,17 +154,23 @@ def fit(
     from onnxscale.fitting import rounds
 
     address = _address(engine, master, scheduler)
-    chosen = Selection(_listed(columns), _listed(exclude), where, (target,) if target else ())
+    chosen = Selection(
+        _listed(columns), _listed(exclude), where, (target,) if target else (), (1, 1), group, axis, per_step
+    )
     units = _units(unit or [])
     settings = {"ddof": ddof, "feature_range": feature_range, "clip": clip, "quantile_range": quantile_range}
+    settings |= {"n_quantiles": n_quantiles, "output": output, "strategy": strategy, "bounds": bounds}
+    settings |= {"method": method, "standardize": standardize}
     targets.free(out, force=force)
     if after is not None and part is None:
         raise DataError("--next is a round of counts for a --shard")
     asked = None if after is None else rounds.read(after)
     with progress.shown("measuring", "rows read", alive=True) as tell:
         if part is not None:
-            if target:
-                raise DataError("--shard measures columns; measure the target on its own, with --columns")
+            if target or group or per_step:
+                raise DataError(
+                    "--shard measures columns: a target on its own (--columns), groups and steps from all the data"
+                )
             summary = fitting.shard(
                 sources, part, chosen, engine=engine, address=address, correlation=correlation, quantiles=quantiles, after=asked,
                 units=units, tell=tell, whole_hash=whole_hash,
@@ -143,6 +179,7 @@ def fit(
             return
         found = fitting.fit(
             sources, kind, columns=chosen.columns, exclude=chosen.exclude, where=where, target=target, engine=engine,
+            group=group, axis=axis, steps=per_step,
             address=address, correlation=correlation, exact=quantiles, units=units, whole_hash=whole_hash, tell=tell, **settings,
         )  # fmt: skip
     beside = f"{out.removesuffix('.json')}.target.json"
@@ -159,6 +196,10 @@ def merge(
     feature_range: FEATURE_RANGE = "0,1",
     clip: CLIP = False,
     quantile_range: QUANTILE_RANGE = "25,75",
+    n_quantiles: N_QUANTILES = 1000,
+    output: OUTPUT = "uniform",
+    strategy: STRATEGY = "mean",
+    bounds: BOUNDS = "1,99",
     following: Annotated[
         Path | None,
         typer.Option(
@@ -185,6 +226,7 @@ def merge(
 
     targets.free(out, force=force)
     settings = {"ddof": ddof, "feature_range": feature_range, "clip": clip, "quantile_range": quantile_range}
+    settings |= {"n_quantiles": n_quantiles, "output": output, "strategy": strategy, "bounds": bounds}
     asked = None if following is None else fitting.next_round(parts, kind, **settings)
     if asked is not None:
         assert following is not None

@@ -1,5 +1,5 @@
 """Data of any size as columns of numbers: parquet, CSV, Arrow, JSON lines, npy and npz files, folders, patterns and URLs of them;
-in Python also frames that narwhals knows, arrays, dicts of columns and iterators of batches.
+pictures; in Python also frames that narwhals knows, arrays, dicts of columns and iterators of batches.
 
 A new format of tables is one file and one row of `tables.TABLES`; another one is a row of `KINDS`.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale import remote
-from onnxscale.data import arrays, engines, files, frames, tables
+from onnxscale.data import arrays, engines, files, frames, pictures, tables
 from onnxscale.data.base import Batch, Data, Part, Selection
 from onnxscale.data.files import Kind
 from onnxscale.errors import DataError
@@ -45,17 +45,25 @@ def opened(
         return _of_files(source, chosen, engine, address, whole_hash)
     if engine and not (engine == "numpy" and isinstance(source, np.ndarray | Mapping)):
         raise DataError("an engine is chosen for files; a frame brings its own")
+    if isinstance(source, np.ma.MaskedArray):
+        return arrays.of_array(np.ma.filled(source.astype(np.float64), np.nan), chosen)
     if isinstance(source, np.ndarray):
         return arrays.of_array(source, chosen)
     if isinstance(source, Mapping):
         return arrays.of_columns(source, chosen)
     if frames.is_frame(source):
         return frames.of_frame(source, chosen, {})
-    if isinstance(source, list | tuple) and source and all(isinstance(v, int | float) for row in source for v in row):
-        return arrays.of_array(np.asarray(source), chosen)
+    if hasattr(source, "__array__") or isinstance(source, memoryview) or _is_numbers(source):
+        return opened(frames.of_series(source) if hasattr(source, "to_frame") else np.asarray(source), chosen)
     if isinstance(source, Iterable):
         return arrays.of_batches(source, chosen)
     raise DataError(f"a {type(source).__name__} is no data; expected files, a frame, an array, columns or batches")
+
+
+def _is_numbers(source: object) -> bool:
+    """Whether this is a list of numbers, or of rows of them; told by the first ones."""
+    first = source[0] if isinstance(source, list | tuple) and source else None
+    return isinstance(first[0] if isinstance(first, list | tuple) and first else first, int | float)
 
 
 def _is_list_of_paths(source: object) -> bool:
@@ -63,6 +71,9 @@ def _is_list_of_paths(source: object) -> bool:
 
 
 def _of_files(source: object, chosen: Selection, engine: str, address: str, whole_hash: bool) -> Data:
+    if pictures.is_pictures(source):
+        pictures.refuse(chosen)
+        return pictures.opened(pictures.listed(source))
     paths = files.expanded(source, KINDS)
     kind = files.kind_of(paths, KINDS)
     everything = files.sizes(paths)

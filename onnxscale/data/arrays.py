@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,28 +42,31 @@ def of_columns(given: Mapping[Any, Any], chosen: Selection) -> Data:
 
 
 def of_batches(given: Iterable[Any], chosen: Selection) -> Data:
-    """An iterator of arrays of (n, F). It can be read once, so that what needs a second pass is refused."""
+    """Arrays of (n, F), one after the other. An iterator can be read once, so that what needs a second pass is refused; a list
+    can be read again."""
+    once = iter(given) is given
     stream = iter(given)
-    whole = _columns(np.asarray(next(stream, np.zeros((0, 0)))), "the first batch", chosen)
+    head = np.asarray(next(stream, np.zeros((0, 0))))
+    whole = _columns(head, "the first batch", chosen)
     first = _flat(whole, chosen)
     if not first.size:
-        raise DataError("the iterator gives no rows")
+        raise DataError("the batches hold no rows")
     if chosen.where or chosen.shard != (1, 1):
-        raise DataError("a row condition or a shard of an iterator: choose the rows before they are passed")
-    chosen_columns = chosen.chosen([str(i) for i in range(first.shape[1])], "the batches")
+        raise DataError("a row condition or a shard of batches: choose the rows before they are passed")
+    columns = chosen.chosen([str(i) for i in range(first.shape[1])], "the batches")
     dtype = _floating([first])
+    rest = chain([head], stream) if once else given
 
     def read(asked: Sequence[int]) -> Iterator[Batch]:
-        columns = [chosen_columns[i] for i in asked]
-        yield Batch(first[:, columns].astype(dtype))
-        for at, values in enumerate(stream, 2):
+        wanted = [columns[i] for i in asked]
+        for at, values in enumerate(rest, 1):
             found = _flat(_columns(np.asarray(values), f"batch {at}", chosen), chosen)
             if found.shape[1] != first.shape[1]:
                 raise DataError(f"batch {at} has {found.shape[1]} columns, the first one {first.shape[1]}")
-            yield Batch(found[:, columns].astype(dtype))
+            yield Batch(found[:, wanted].astype(dtype))
 
-    dtypes = (str(first.dtype),) * len(chosen_columns)
-    return Data((), dtypes, (Part(read),), once=True, shape=_shape(whole, len(dtypes), chosen))
+    dtypes = (str(first.dtype),) * len(columns)
+    return Data((), dtypes, (Part(read),), once=once, shape=_shape(whole, len(dtypes), chosen))
 
 
 def _loaded(path: Path) -> Array | dict[str, Array]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale.data.base import Batch, Data, Part, Selection
-from onnxscale.data.tables import ROWS, as_batch, not_numbers, row_condition
+from onnxscale.data.tables import ROWS, as_batch, no_queries, not_numbers, row_condition
 from onnxscale.errors import DataError, names
 
 
@@ -27,6 +27,11 @@ def is_frame(source: object) -> bool:
     return isinstance(found, nw.DataFrame | nw.LazyFrame)
 
 
+def of_series(source: Any) -> Any:
+    """A series as a frame of one column."""
+    return source.to_frame()
+
+
 def of_frame(source: object, chosen: Selection, about: Mapping[str, Any], engine: str = "", held: Any = None) -> Data:
     """The chosen columns and rows of a frame. Raises DataError naming columns that are not numbers."""
     import narwhals.stable.v2 as nw
@@ -34,23 +39,25 @@ def of_frame(source: object, chosen: Selection, about: Mapping[str, Any], engine
     frame: Any = nw.from_native(source)
     name = engine or frame.implementation.value
     schema = frame.collect_schema()
-    index = chosen.chosen(schema.names(), _first(about))
-    columns = [schema.names()[i] for i in index]
-    bad = [n for n in columns if not (schema[n].is_numeric() or schema[n] == nw.Boolean)]
+    known, types = [str(n) for n in schema.names()], schema.dtypes()
+    index = chosen.chosen(known, _first(about))
+    columns, types = [known[i] for i in index], [types[i] for i in index]
+    bad = [n for n, t in zip(columns, types, strict=True) if not (t.is_numeric() or t == nw.Boolean)]
     patterns = [n for n in columns if name == "polars" and n.startswith("^") and n.endswith("$")]
     if patterns:
         raise DataError(
             f"{names(patterns)}: Polars takes such a name for a pattern of names; rename it, or use --engine pyarrow"
         )
     if bad:
-        raise DataError(not_numbers(_first(about), bad, schema[bad[0]]))
+        raise DataError(not_numbers(_first(about), bad, types[columns.index(bad[0])]))
     if chosen.shard != (1, 1):
         frame = _shard(frame, name, chosen.shard)
     if chosen.where:
         frame = nw.from_native(_where(frame, name, chosen.where))
-    frame = frame.select(*(nw.col(n) for n in (*columns, *((chosen.group,) if chosen.group else ()))))
-    dtypes = tuple(str(schema[n]) for n in columns)
-    narrow = all(schema[n] in (nw.Float32, nw.Boolean) for n in columns)
+        about = {**about, "where": chosen.where}
+    frame = frame.select(nw.nth(*index, *([known.index(chosen.group)] if chosen.group else ())))
+    dtypes = tuple(map(str, types))
+    narrow = all(t in (nw.Float32, nw.Boolean) for t in types)
     rows = len(frame) if isinstance(frame, nw.DataFrame) else None
     dtype = np.float32 if narrow else np.float64
     part = Part(lambda asked: _batches(frame, asked, name, dtype), rows)
@@ -84,6 +91,7 @@ def _where(frame: Any, engine: str, where: str) -> Any:
 
     native = frame.to_native()
     if engine in ("duckdb", "pyspark"):
+        no_queries(where)
         try:
             kept = native.filter(where)
             kept.columns  # noqa: B018  DuckDB and Spark look at the condition here
@@ -91,13 +99,25 @@ def _where(frame: Any, engine: str, where: str) -> Any:
             raise DataError(f"--where {where}: {engine} does not take it ({str(error).splitlines()[0]})") from None
         return kept
     condition = row_condition(where)
-    if engine == "polars":
-        return native.filter(condition)
     if engine == "dask":
         return native.map_partitions(_filtered, where, meta=native._meta)
-    if isinstance(frame, nw.DataFrame):
-        return frame.to_polars().filter(condition)
-    raise DataError(f"a row condition on a table of {engine}: filter it before it is passed")
+    if engine != "polars" and not isinstance(frame, nw.DataFrame):
+        raise DataError(f"a row condition on a table of {engine}: filter it before it is passed")
+    table = native if engine == "polars" else frame.to_polars()
+    _boolean(table, condition, where)
+    return table.filter(condition)
+
+
+def _boolean(table: Any, condition: Any, where: str) -> None:
+    """Raises DataError where a condition does not fit a polars frame, or is a number."""
+    import polars as pl
+
+    try:
+        found = table.lazy().select(condition).collect_schema().dtypes()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"--where {where}: does not fit the columns ({str(error).splitlines()[0]})") from None
+    if found != [pl.Boolean]:
+        raise DataError(f"--where {where}: is {found[0]}, neither true nor false")
 
 
 def _filtered(part: Any, where: str) -> Any:

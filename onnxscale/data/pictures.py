@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import glob
 import io
+import os
 import tarfile
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale import remote
-from onnxscale.data.base import Batch, Data, Part
+from onnxscale.data.base import Batch, Data, Part, Selection
 from onnxscale.errors import DataError, names
 from onnxscale.step import Array
 
@@ -115,15 +116,32 @@ class Pixels:
         return Pixels(counts, Counter(content["pictures"]), content["size"], content["unread"], dict(content["why"]))
 
 
-def is_pictures(paths: Sequence[str]) -> bool:
-    """Whether these are pictures: files and tars by their names, folders by the files in them."""
-    return bool(paths) and all(_is_one(p) for p in paths)
+def listed(source: object) -> list[str]:
+    """The paths, URLs and patterns that a source names; nothing of what is no path."""
+    given = list(source) if isinstance(source, list | tuple) else [source]
+    paths = [os.fspath(s) for s in given if isinstance(s, str | os.PathLike)]
+    return paths if len(paths) == len(given) else []
+
+
+def is_pictures(source: object) -> bool:
+    """Whether these are pictures: files, patterns and tars by their names, folders by the first file in them that is not hidden."""
+    paths = listed(source)
+    return bool(paths) and all(map(_is_one, paths))
 
 
 def _is_one(path: str) -> bool:
     if not remote.is_url(path) and Path(path).is_dir():
-        return any(p.suffix.lower() in PICTURES for p in Path(path).rglob("*"))
+        files = (p for p in Path(path).rglob("*") if p.suffix and not p.name.startswith((".", "_")) and p.is_file())
+        return next(files, Path()).suffix.lower() in PICTURES
     return path.partition("?")[0].lower().endswith((*PICTURES, *TARS))
+
+
+def refuse(chosen: Selection) -> None:
+    """Raises DataError where columns or rows are chosen: a picture has neither."""
+    if replace(chosen, shard=(1, 1)) != Selection():
+        raise DataError(
+            "pictures have no columns, targets, groups or conditions to choose; their channels are all taken"
+        )
 
 
 def counted(
@@ -178,9 +196,12 @@ def _count(name: str, read: Callable[[], bytes]) -> Pixels:
 
 def _decoded(content: bytes) -> tuple[Any, str]:
     """The picture in a mode that is counted, and the mode it is stored in. Raises what pillow does, and DataError."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    image = Image.open(io.BytesIO(content))
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise DataError("no picture that pillow knows" if content else "empty") from None
     limit = Image.MAX_IMAGE_PIXELS or 1 << 27
     if image.width * image.height > limit:
         raise DataError(f"{image.width} x {image.height} pixels, more than {limit:,}: a decompression bomb?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -53,7 +54,9 @@ def of_files(table: Table, paths: list[str], chosen: Selection, about: Mapping[s
         parts = _parts(table, inner, system, held, columns, dtype, condition)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise DataError(f"{paths[0]}: cannot be read as {table.name} ({error})") from None
-    return Data(tuple(columns), tuple(map(str, types)), sharded(parts, chosen.shard), about, None, "pyarrow")
+    return Data(
+        tuple(columns), tuple(map(str, types)), sharded(parts, chosen.shard), about, None, "pyarrow", group=chosen.group
+    )
 
 
 def _system(paths: list[str]) -> tuple[Any, list[str]]:
@@ -98,14 +101,23 @@ def _condition(where: str, columns: list[str]) -> tuple[Any, list[str]]:
 
 
 def row_condition(where: str) -> Any:
-    """A condition in SQL as a polars expression: columns, constants, operators and functions; nothing that reads a file. Raises
-    DataError where it is not one."""
+    """A condition in SQL as a polars expression: columns, constants, operators and functions. Raises DataError where it is not
+    one, or asks for other tables."""
     import polars as pl
 
+    no_queries(where)
     try:
         return pl.sql_expr(where)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"--where {where}: is no condition on a row ({error})") from None
+
+
+def no_queries(where: str) -> None:
+    """Raises DataError where a condition holds a query: engines let one read any file."""
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", " ", where)
+    query = r"\bselect\b|\(\s*(with|table|values|from|pivot|unpivot|describe|show|summarize)\b|;|--|/\*|\$\$"
+    if re.search(query, bare, re.IGNORECASE):
+        raise DataError(f"--where {where}: expected a condition on the columns of a row, without a query in it")
 
 
 def _parts(

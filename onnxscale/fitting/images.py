@@ -6,14 +6,19 @@ last division.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from math import isqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxscale.data.pictures import CHANNELS, Pixels
 from onnxscale.errors import DataError
+from onnxscale.fitting.doubled import pair
 from onnxscale.fitting.quantiles import Asked
+from onnxscale.fitting.summary import Summary
 from onnxscale.profile import PROBABILITIES, Profile
 from onnxscale.scalers import Image
 from onnxscale.statistics import Fitted
@@ -48,7 +53,11 @@ def profile(pixels: Pixels) -> Profile:
     mean, std = (np.asarray(m, np.float64) for m in zip(*moments, strict=True))
     there = [np.flatnonzero(row) for row in counts]
     total = counts.sum(axis=1)
-    about: dict[str, Any] = {"pictures": pixels.pictures.total(), "modes": dict(pixels.pictures), "bytes": pixels.size}
+    about: dict[str, Any] = {
+        "engine": f"pillow {metadata.version('pillow')}",
+        "onnxscale": metadata.version("onnxscale"),
+    }
+    about |= {"pictures": pixels.pictures.total(), "modes": dict(pixels.pictures), "bytes": pixels.size}
     if pixels.unread:
         about |= {"unread": pixels.unread, "why": dict(pixels.why)}
     if pixels.bits == 8:
@@ -68,6 +77,31 @@ def profile(pixels: Pixels) -> Profile:
         dtypes=(f"uint{pixels.bits}",) * len(counts),
         about=about,
     )
+
+
+def summary(pixels: Pixels, shard: tuple[int, int], source: Sequence[str]) -> Summary:
+    """A shard of pictures as a part to be merged: what adds are its counts."""
+    found = profile(pixels)
+    square = found.std**2 * found.count
+    said = {"of": shard[1], "index": shard[0], "by": "rows", "data": [Path(p).name for p in source]}
+    about = {"engine": found.about["engine"], "pictures": found.about["pictures"], "shard": said}
+    return Summary(
+        found.rows, found.count, found.nulls, found.mean, pair(np.zeros_like(square)), pair(square), found.min, found.max,
+        np.ones(found.width, bool), None, {"pixels": pixels.to_json()}, found.features, found.dtypes, (), about,
+    )  # fmt: skip
+
+
+def merged(parts: Sequence[Summary]) -> Fitted | None:
+    """The scaler of shards of pictures, or None where these are none. Raises DataError where only some are."""
+    there = [p.counts["pixels"] for p in parts if isinstance(p.counts, Mapping) and "pixels" in p.counts]
+    if not there:
+        return None
+    if len(there) < len(parts):
+        raise DataError("parts of pictures and of tables do not add")
+    whole = Pixels()
+    for content in there:
+        whole.add(Pixels.from_json(content))
+    return fitted(whole)
 
 
 def _moments(counts: Array) -> tuple[float, float]:

@@ -6,15 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from onnxscale import data
-from onnxscale.data import Selection
+from onnxscale.data import Selection, pictures
 from onnxscale.errors import DataError, names
-from onnxscale.fitting import kinds, rounds
+from onnxscale.fitting import images, kinds, rounds
 from onnxscale.fitting.measuring import measured
 from onnxscale.fitting.rounds import Round
 from onnxscale.fitting.scaling import GRID, Tell, fitted, settings_of
@@ -42,10 +43,14 @@ def shard(
     of counts (rounds.py), the first one or that `after` another, which give quantiles to the merged whole. The rest as in `fit`.
     Raises DataError."""
     chosen = replace(selection or Selection(), shard=part)
-    opened = data.opened(source, chosen, engine=engine, address=address, whole_hash=whole_hash)
-    found = measured(opened, correlation=correlation, units=units, tell=tell)
-    if quantiles:
-        found = replace(found, counts=rounds.counts(opened, after, tell))
+    if pictures.is_pictures(source):
+        pictures.refuse(chosen)
+        paths = pictures.listed(source)
+        return images.summary(pictures.counted(paths, tell, shard=part), part, paths)
+    with closing(data.opened(source, chosen, engine=engine, address=address, whole_hash=whole_hash)) as opened:
+        found = measured(opened, correlation=correlation, units=units, tell=tell)
+        if quantiles:
+            found = replace(found, counts=rounds.counts(opened, after, tell))
     return found
 
 
@@ -56,6 +61,10 @@ def merge(parts: Sequence[str | os.PathLike[str] | Summary], kind: str = "standa
     asked = settings_of(settings)
     row = kinds.kind(kind, asked)
     named = _named(parts)
+    picture = images.merged([p for _, p in named])
+    if picture is not None:
+        _complete(named)
+        return Statistics({None: picture}, {}, Source("fit", "", "", "onnxscale", metadata.version("onnxscale"), 0))
     whole = merged(named)
     counts = rounds.together([p for _, p in named])
     found = fitted(whole, row, asked, None, counts=counts)
@@ -73,11 +82,13 @@ def next_round(
     DataError as `merge` does, and where the parts have no counts."""
     asked = settings_of(settings)
     named = _named(parts)
-    merged(named)
+    if images.merged([p for _, p in named]) is not None:
+        return None
+    whole = merged(named)
     counts = rounds.together([p for _, p in named])
     if counts is None:
         raise DataError("the parts have no counts: fit the shards with --quantiles")
-    return counts.next((GRID, *kinds.kind(kind, asked).asks(asked)))
+    return counts.next((GRID, *kinds.kind(kind, asked).asks(asked, whole.rows)))
 
 
 def _named(parts: Sequence[str | os.PathLike[str] | Summary]) -> list[tuple[str, Summary]]:

@@ -59,7 +59,7 @@ def _renamed(data: Data) -> Any:
     """The frame with columns c0, c1, ...: no name of the user's is in a query. What is no float becomes float64."""
     import narwhals.stable.v2 as nw
 
-    types = data.frame.collect_schema().values()
+    types = list(data.frame.collect_schema().values())[: data.width]  # a column of groups comes after them
     floats = (nw.Float32, nw.Float64)
     columns = [nw.nth(i) if t in floats else nw.nth(i).cast(nw.Float64) for i, t in enumerate(types)]
     return data.frame.select(*(c.alias(f"c{i}") for i, c in enumerate(columns)))

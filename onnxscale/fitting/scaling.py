@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from onnxscale.fitting.quantiles import Asked, quantiles
 from onnxscale.fitting.rounds import Counts
 from onnxscale.fitting.summary import Summary
 from onnxscale.profile import PROBABILITIES, Profile
+from onnxscale.scalers import Scaler, make
 from onnxscale.statistics import Fitted
 from onnxscale.step import Array
 
@@ -40,7 +43,7 @@ def fitted(
     """
     plain = summary.profile()
     noticing.refuse_useless(plain)
-    asks = row.asks(settings)
+    asks = row.asks(settings, summary.rows)
     about: dict[str, Any] = {"confidence": noticing.confidence(plain)}
     listed = (GRID, *asks) if exact and (source is not None or counts is not None) else asks
     found: list[Array] = []
@@ -58,22 +61,34 @@ def fitted(
         found = [np.clip(f, summary.min[:, None], summary.max[:, None]) for f in found]
         about |= {"quantile_rank_error": error} if error else {}
     grid = found.pop(0) if len(found) > len(asks) else None
+    about |= {"shape": list(source.shape)} if source is not None and source.shape else {}
     profile = summary.profile(grid, about)
-    scaler = row.make(Measured(profile, tuple(found), source), settings)
-    return made(scaler, profile)
+    known = Measured(profile, tuple(found), source, tell=tell)
+    scaler = row.make(known, settings)
+    shape = source.shape if source is not None else ()
+    return made(_shaped(scaler, shape) if shape else scaler, profile, known.said, shape or (profile.width,))
 
 
-def made(scaler: Any, profile: Profile) -> Fitted:
+def made(scaler: Scaler, profile: Profile, said: Sequence[str], shape: tuple[int, ...]) -> Fitted:
     """A scaler with what is known of the data it was fitted on."""
     return Fitted(
         scaler,
         features=profile.features,
         units=profile.units,
-        data_min=np.array(profile.min),
-        data_max=np.array(profile.max),
-        warnings=noticing.warnings(profile),
+        data_min=profile.min.reshape(shape),
+        data_max=profile.max.reshape(shape),
+        warnings=(*noticing.warnings(profile), *said),
         profile=profile,
     )
+
+
+def _shaped(scaler: Scaler, shape: tuple[int, ...]) -> Scaler:
+    """The same scaler with its statistics laid out as the rows are, such as (time, F)."""
+    given = {f.name: getattr(scaler, f.name) for f in fields(scaler)}  # type: ignore[arg-type]
+    arrays = {n: v for n, v in given.items() if isinstance(v, np.ndarray) and v.ndim}
+    if any(v.size != prod(shape) for v in arrays.values()):
+        raise DataError(f"a {scaler.kind} scaler has no statistics by step; fit it per feature, without --per-step")
+    return make(scaler.kind, {**given, **{n: v.reshape(shape) for n, v in arrays.items()}})
 
 
 def settings_of(given: Mapping[str, Any]) -> Settings:

@@ -21,7 +21,8 @@ def fitted(f: Fitted, what: str = "") -> str:
 
 def columns(p: Profile) -> list[str]:
     """A line per column: finite values, those left out, mean, std, range, median."""
-    called = list(p.features) or [str(i) for i in range(p.width)]
+    shape = p.about.get("shape") or [p.width]  # of what is fitted by step, a column is named by its place: 3,0
+    called = list(p.features) or [",".join(map(str, place)) for place in np.ndindex(*shape)]
     table: list[tuple[str, list[str]]] = [("column", called)]
     if p.dtypes:
         table.append(("dtype", list(p.dtypes)))
@@ -50,7 +51,12 @@ def columns(p: Profile) -> list[str]:
     about = p.about
     files = about.get("files", [])
     read = f" in {len(files)} file(s), {about.get('bytes', 0):,} bytes" if files else ""
-    return [*rows, f"  {p.rows:,} rows{read}, by {about.get('engine', 'numpy')}"]
+    if "pictures" in about:
+        read = f" of {about['pictures']:,} pictures, {about.get('bytes', 0):,} bytes"
+    return [
+        *rows,
+        f"  {p.rows:,} {'pixels' if 'pictures' in about else 'rows'}{read}, by {about.get('engine', 'numpy')}",
+    ]
 
 
 def plain(f: Fitted) -> dict[str, Any]:

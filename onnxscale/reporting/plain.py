@@ -75,6 +75,7 @@ def placement(p: Placement) -> dict[str, Any]:
         "shape_readers": list(p.shape_readers),
         "source": p.source.to_json(),
         "features": list(p.fitted.features),
+        "guard": None if p.guard is None else p.guard.to_json(),
         "notes": list(p.notes),
         "warnings": list(p.warnings),
     }

@@ -107,6 +107,9 @@ def _seam(s: SeamCheck) -> str:
         if s.bound == 0:
             return f"  layer  {s.tensor!r}: {'the same' if s.holds else 'NOT the same'} on {s.rows} rows"
         return f"  layer  {s.tensor!r}: off by {s.error:.3g} of its output, bound {s.bound:.3g}, {s.rows} rows"
+    if s.role == "guard":
+        said = "as the reference says" if not s.error else f"off by {s.error:.3g}, bound {s.bound:.3g}"
+        return f"  guard  {s.tensor!r}: {said}, {s.rows} values"
     if s.error == 0 and s.ulp == 0:
         return f"  seam   {s.role} {s.tensor!r}: bit-equal with float64 on {s.rows} rows"
     return f"  seam   {s.role} {s.tensor!r}: off by {s.error:.3g}{where}, bound {s.bound:.3g}, {s.ulp:.3g} ULP, {s.rows} rows"
@@ -197,6 +200,9 @@ def _scaler(s: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"    fitted on {seen.get('rows')} rows, whose profile it carries (range, moments{''.join(f', {k}' for k in known)})"
         )
+    guard = s.get("guard")
+    if isinstance(guard, Mapping):
+        lines.append(f"    guard {guard.get('mode')}: {', '.join(map(str, dict(guard.get('outputs', {})).values()))}")
     return lines + _features(s, transform)
 
 
