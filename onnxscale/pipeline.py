@@ -17,7 +17,6 @@ import onnx
 
 from onnxscale import (
     baking,
-    converting,
     destination,
     modelfile,
     origins,
@@ -205,6 +204,8 @@ def bake(
             raise PlanError(
                 "a guard watches the columns of a scaler, and this transformer is converted as a whole: bake it without --guard"
             ) from None
+        from onnxscale import converting  # here: most bakes convert nothing, and it costs their start-up
+
         return Baked(*converting.bake(opened(model), unread, options, wanted))
     opened_model = opened(model)
     plan = planning.plan(opened_model, statistics, options, wanted)
@@ -225,6 +226,8 @@ def _compared(
 ) -> tuple[Comparison, Golden | None]:
     """Both models run, or the one proved to be the other where they are larger than `limit` bytes."""
     if plan.converted is not None:
+        from onnxscale import converting
+
         return converting.verify(original, subject, plan, **how)
     most = proving.default_limit() if limit is None else limit
     if proving.size(original) <= most and not prove:
@@ -256,6 +259,8 @@ def verify(
     try:
         statistics = origins.read(scaler, reading)
     except Unread as unread:
+        from onnxscale import converting
+
         again = replace(options or Options(), again=True)
         original, plan, _ = converting.bake(original, unread, rebaking.fed(again, held), wanted)
         assert plan.converted is not None

@@ -56,6 +56,12 @@ def test_power_is_scikit_learns(method: str) -> None:
     assert bare.inputs[None].scaler.mean is None  # type: ignore[attr-defined]
 
 
+def test_power_tells_of_the_rows_it_reads() -> None:
+    told: list[int] = []
+    fitting.fit(TABLE[:, :2], "power", exact=False, tell=told.append)
+    assert sum(told) == 3 * len(TABLE)  # moments, sums of logarithms, and one step: the start saw all rows
+
+
 def test_power_leaves_a_constant_column_at_zero() -> None:
     assert np.abs(scaled(fitting.fit(TABLE, "power"), TABLE)[:, 3]).max() < 1e-12
 

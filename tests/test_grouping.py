@@ -69,6 +69,13 @@ def test_rows_without_a_key_are_counted() -> None:
     assert found.mean[0, 0] == 2 and np.isnan(found.mean[1, 0])
 
 
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["b", "a"]), pl.String])
+def test_keys_that_are_labels_are_text(dtype: Any) -> None:
+    frame = pl.DataFrame({"k": ["b", "a", "b"], "x": [1.0, 2.0, 3.0]}).with_columns(pl.col("k").cast(dtype))
+    found = grouped(opened(frame, Selection(group="k")), np.zeros(1))
+    assert found.keys == ("a", "b") and found.mean.ravel().tolist() == [2, 2]
+
+
 def test_refusals(tmp_path: Path) -> None:
     pl.DataFrame({"k": ["a"], "x": [1.0]}).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match="dask, not pyarrow"):

@@ -25,7 +25,7 @@ THRESHOLD = 5.0  # nats that a cycle must gain, of two columns among two
 SIMPLER = 1.3  # how much more the assignment must gain than exchanges of two columns, one after the other
 SMALL = 0.08  # share of the best cycle's gain below which another is chance beside it
 WEAK = 2.0  # nats that one column of a cycle may lose
-FEWEST = 3  # rows that are not the commonest value, for a column's correlations to say anything
+FEWEST = 10  # rows that are not the commonest value, for a column's correlations to say anything
 SUSPECTED = 2000  # columns that are compared with one another
 
 

@@ -49,9 +49,10 @@ def grouped(data: Data, shift: Array, tell: Callable[[int], None] = lambda colum
             f"groups need a table with named columns, read by polars, duckdb, spark or dask, not {data.engine} (extra [fit])"
         )
     dtype = data.frame.collect_schema()[data.group]
-    if not (dtype.is_integer() or dtype in (nw.String, nw.Categorical)):
+    labels = (nw.Categorical, nw.Enum)
+    if not (dtype.is_integer() or dtype in (nw.String, *labels)):
         raise DataError(f"--group {data.group}: the keys are {dtype}; expected whole numbers or text")
-    key = nw.col(data.group) if dtype != nw.Categorical else nw.col(data.group).cast(nw.String)
+    key = nw.col(data.group).cast(nw.String) if dtype in labels else nw.col(data.group)
     wide = [nw.col(n).cast(nw.Float64).alias(f"c{i}") for i, n in enumerate(data.names)]
     frame = data.frame.select(key.alias("key"), *wide)
     found: dict[Any, list[list[Any]]] = {}

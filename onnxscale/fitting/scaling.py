@@ -63,7 +63,7 @@ def fitted(
     grid = found.pop(0) if len(found) > len(asks) else None
     about |= {"shape": list(source.shape)} if source is not None and source.shape else {}
     profile = summary.profile(grid, about)
-    known = Measured(profile, tuple(found), source)
+    known = Measured(profile, tuple(found), source, tell=tell)
     scaler = row.make(known, settings)
     shape = source.shape if source is not None else ()
     return made(_shaped(scaler, shape) if shape else scaler, profile, known.said, shape or (profile.width,))

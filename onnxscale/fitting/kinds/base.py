@@ -42,12 +42,14 @@ class Settings:
 @dataclass(frozen=True, eq=False)
 class Measured:
     """What a kind is made from. answers: float64 of (F, Q), to each of the quantiles that it asked for. data: for another scan,
-    or None where there are summaries only. said: where a kind adds what the user should know, a line each."""
+    or None where there are summaries only. said: where a kind adds what the user should know, a line each.
+    tell: to be called with the rows of each batch that is read."""
 
     profile: Profile
     answers: tuple[Array, ...] = ()
     data: Data | None = None
     said: list[str] = field(default_factory=list)
+    tell: Callable[[int], None] = lambda rows: None
 
     def again(self, what: str) -> Data:
         """The data, to be read again. Raises DataError where there are summaries only, or batches that are gone."""
