@@ -1,7 +1,8 @@
 """Write a lock: which files there are, their hashes, and the space of each of their tensors.
 
-Folders are searched for ONNX models and for statistics beside or above them; others are locked where they are named. Links are followed inside the lock's own
-folder only, hidden folders are left out, and files are read in pieces, so that memory stays flat.
+Folders are searched for ONNX models and for statistics beside or above them; others are locked where they are named.
+Links are followed inside the lock's own folder only, hidden folders are left out, and files are read in pieces, so that
+memory stays flat.
 """
 
 from __future__ import annotations
