@@ -19,7 +19,7 @@ from onnxscale.auditing.facts import python
 from onnxscale.auditing.rules import RULES
 from onnxscale.errors import OnnxscaleError, OutputError
 from onnxscale.reporting import audits
-from tests import build, planted, varied
+from tests import build, planted, styled, varied
 from tests.conftest import Cli
 from tests.planted import M, S
 
@@ -331,6 +331,15 @@ def test_clean_repositories_are_clean(name: str, tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert [f"{f.where} {f.rule} {f.message}" for f in onnxscale.audit(tmp_path).findings] == []
+
+
+@pytest.mark.parametrize("name", styled.PAIRS)
+def test_other_styles(tmp_path: Path, name: str) -> None:
+    rule, bad, good = styled.PAIRS[name]
+    for folder, files in (("bad", bad), ("good", good)):
+        planted.put(tmp_path / folder, files)
+    told = [{f.rule for f in onnxscale.audit([tmp_path / f]).findings if f.severity != "note"} for f in ("bad", "good")]
+    assert rule in told[0] and not told[1]
 
 
 @pytest.mark.parametrize("name", varied.CASES)
