@@ -22,6 +22,7 @@ from onnxscale.cli import (
     fitting,
     governing,
     looking,
+    summing,
     verifying,
 )
 from onnxscale.errors import OnnxscaleError
