@@ -34,6 +34,7 @@ from onnxscale import (
 )
 from onnxscale.baking import Edited
 from onnxscale.comparing import DIFFERS, Comparison
+from onnxscale.digests import Ahead
 from onnxscale.errors import OutputError, PlanError, Unread
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
@@ -89,6 +90,10 @@ class Baked:
         """The pieces of the baked file; sha256 of the original is asked for when all but the record is written."""
         yield from self.edited.pieces
         yield baking.entry(self.record(sha256() if sha256 else None))
+
+    def _sha256(self, ahead: Ahead | None) -> str:
+        known = None if ahead is None else ahead.of(self.original.stamp)
+        return known or self.original.sha256()
 
     def to_bytes(self) -> bytes:
         """The baked model as the bytes of an ONNX file."""
@@ -150,13 +155,14 @@ class Baked:
 
     def save(
         self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False, tell: Tell = _quiet,
-        data: str = "share",
+        data: str = "share", ahead: Ahead | None = None,
     ) -> Path:  # fmt: skip
         """Write the model, complete or not at all. Raises OutputError.
 
         A baked model that is there is replaced: it can be made again. force: replace any file; in_place: even the original.
         data: of external data, "share" those of the original where `path` is in its folder, else copy them beside `path`;
-        "copy" makes the model its own in any case; "link" makes hard links where others copy.
+        "copy" makes the model its own in any case; "link" makes hard links where others copy. ahead: the original's sha256 in the
+        making (digests.py).
         """
         if data not in DATA:
             raise OutputError(f"data={data!r}: unknown; choose one of {', '.join(DATA)}")
@@ -173,7 +179,7 @@ class Baked:
         files = destination.carried(self.original, out, names, link=data == "link")
         own = destination.held(self.original, content, out.with_name(f"{out.stem}.data"), replace=ours)
         with files, own, ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
-            digest = hashing.submit(self.original.sha256)
+            digest = hashing.submit(self._sha256, ahead)
             saving.save(self.original, placed.file(digest.result), out, replace=ours, progress=tell)
         return out
 

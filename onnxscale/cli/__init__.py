@@ -22,6 +22,7 @@ from onnxscale.cli import (
     fitting,
     governing,
     looking,
+    summing,
     verifying,
 )
 from onnxscale.errors import OnnxscaleError
@@ -44,6 +45,7 @@ app.command()(expecting.expect)
 app.command()(baking.unbake)
 app.command()(converting.convert)
 app.command()(fitting.fit)
+fitting.stats.command()(summing.guard)
 app.add_typer(fitting.stats)
 app.command()(checking.check)
 app.command()(governing.diff)

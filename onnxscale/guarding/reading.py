@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ def summaries(record: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[s
             found[str(entry.get("tensor"))] = (entry, guard, outputs)
     if not found:
         raise DataError("the model has no guard with sums; bake it with --guard-stats")
-    held = _read(Path(path))
+    wanted = {str(outputs[k]) for _, _, outputs in found.values() for k in SUMS}
+    held = _read(Path(path), wanted)
     made = {}
     for name, (entry, guard, outputs) in found.items():
         missing = [outputs[k] for k in SUMS if outputs[k] not in held]
@@ -48,13 +49,13 @@ def summaries(record: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[s
     return made
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, wanted: Collection[str]) -> dict[str, Any]:
     try:
         if zipfile.is_zipfile(path):
             with np.load(path, allow_pickle=False) as file:
                 return {k: file[k] for k in file.files}
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        keys = {k for row in rows for k in row}
+        keys = {k for row in rows for k in row if k in wanted}  # outputs of each row are as long as their batch
         return {k: np.stack([np.asarray(row[k], np.float64) for row in rows]) for k in keys}
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: expected an npz file or JSON lines of a guard's outputs ({error})") from None
