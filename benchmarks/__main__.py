@@ -9,7 +9,7 @@ from pathlib import Path
 NAMES = sorted(
     p.stem
     for p in Path(__file__).parent.glob("*.py")
-    if p.stem not in ("__init__", "__main__", "measuring", "subjects")
+    if p.stem not in ("__init__", "__main__", "faults", "measuring", "subjects")
 )
 
 if __name__ == "__main__":

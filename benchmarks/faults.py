@@ -147,19 +147,30 @@ def spoiled(kind: str, x: Array, t: Trained, draw: np.random.Generator) -> Array
     return x
 
 
-def drawn(held: Table, kind: str, n: int, halves: bool, draw: np.random.Generator) -> tuple[Array, Array] | None:
-    """Training rows and a sample with a fault. halves: the training rows are a random half and the sample comes, without replacement,
-    from the other; else both are drawn from all rows. None where the table has too few rows for it."""
+def parted(held: Table, halves: bool, draw: np.random.Generator) -> tuple[Array, Array]:
+    """Numbers of the training rows, and of those that samples are drawn from. halves: two random halves; else 10,000 rows drawn from
+    all, and all."""
     count = len(held.rows)
-    if halves:
-        order = draw.permutation(count)
-        train, rest = order[: count // 2], order[count // 2 :]
-    else:
-        train, rest = draw.integers(0, count, 10_000), np.arange(count)
+    if not halves:
+        return draw.integers(0, count, 10_000), np.arange(count)
+    order = draw.permutation(count)
+    return order[: count // 2], order[count // 2 :]
+
+
+def taken(
+    held: Table, rest: Array, kind: str, n: int, halves: bool, trained: Trained, draw: np.random.Generator
+) -> Array | None:
+    """A sample of n rows with a fault, of two halves without replacement; None where there are too few rows."""
     if kind == "conditioned":
         rest = rest[held.target[rest] > held.target.mean()]
     if halves and len(rest) < n:
         return None
-    taken = draw.choice(rest, n, replace=not halves)
+    return spoiled(kind, held.rows[draw.choice(rest, n, replace=not halves)], trained, draw)
+
+
+def drawn(held: Table, kind: str, n: int, halves: bool, draw: np.random.Generator) -> tuple[Array, Array] | None:
+    """Training rows and a sample with a fault, or None where there are too few rows."""
+    train, rest = parted(held, halves, draw)
     reference = held.rows[train]
-    return reference, spoiled(kind, held.rows[taken], Trained.of(reference), draw)
+    got = taken(held, rest, kind, n, halves, Trained.of(reference), draw)
+    return None if got is None else (reference, got)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         StatisticsError,
         VerificationError,
     )
+    from onnxscale.expecting import Expectation, expect
     from onnxscale.fitting import fit, summarize
     from onnxscale.locking import lock
     from onnxscale.locks import Lock
@@ -52,6 +53,7 @@ _HOME = {
     # what it gives
     **dict.fromkeys(("Options", "Plan"), "plans"),
     "Comparison": "comparing",
+    **dict.fromkeys(("expect", "Expectation"), "expecting"),
     # governance; chains have functions of their own names: from onnxscale import chaining
     **dict.fromkeys(("audit", "Audit", "Finding"), "auditing"),
     "Chain": "chaining",
@@ -95,6 +97,7 @@ __all__ = [
     "Comparison",
     "DataError",
     "Diff",
+    "Expectation",
     "Finding",
     "Fitted",
     "Inspection",
@@ -121,6 +124,7 @@ __all__ = [
     "check_lock",
     "convert",
     "diff",
+    "expect",
     "fit",
     "inspect",
     "lock",

@@ -151,12 +151,12 @@ def _permuted(mean: Array, std: Array) -> Iterator[Finding]:
     if _true(mean, std):
         return
     for known, _, m, s in _constants(mean.size):
-        if known.name == "Caffe":
-            continue
         for what, values, right in (("mean", mean, m), ("std", std, s)):
             orders = [o for o in permutations(range(len(right))) if _same(values, right[list(o)])]
             if orders and list(range(len(right))) not in map(list, orders):
                 bgr = orders[0] == tuple(range(len(right)))[::-1]
+                if bgr and known.name == "Caffe":  # either order is in use
+                    return
                 why = (
                     "they are in BGR order, right only if the model was trained on BGR"
                     if bgr
@@ -174,6 +174,8 @@ def _digit(mean: Array, std: Array) -> Iterator[Finding]:
         return
     for known, _, m, s in _constants(mean.size):
         for what, values, right in (("mean", mean, m), ("std", std, s)):
+            if any(_same(values, a if what == "mean" else b) for _, _, a, b in _constants(mean.size)):
+                continue  # another set's, as it is
             off = np.flatnonzero(np.abs(values - right) > NEAR * np.abs(right))
             if off.size == 1 and np.unique(right).size == right.size >= 3:
                 i = int(off[0])

@@ -1,7 +1,8 @@
 """Write a lock: which files there are, their hashes, and the space of each of their tensors.
 
-Folders are searched for ONNX models; statistics are locked where they are named. Links are followed inside the lock's own
-folder only, hidden folders are left out, and files are read in pieces, so that memory stays flat.
+Folders are searched for ONNX models and for statistics beside or above them; others are locked where they are named.
+Links are followed inside the lock's own folder only, hidden folders are left out, and files are read in pieces, so that
+memory stays flat.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from onnxscale.spaces import fingerprint
 
 CHUNK = 1 << 20
 MOST_NUMBERS = 10_000  # constants of one tensor that a lock spells out; more are locked by their fingerprint alone
+LARGEST = 16 << 20  # bytes of a statistics file that is found, not named
+STATISTICS = frozenset(
+    (".json", ".yaml", ".yml", ".toml", ".csv", ".npz", ".npy", ".safetensors", ".joblib", ".pkl", ".pickle", ".skops")
+)
 OURS = re.compile(rb"(#[^\n]*\n|\s)*version\s*=")
 Tell = Callable[[int], None]
 # What readers, numpy and protobuf raise on bytes that are no longer a model, beside the package's own errors.
@@ -130,11 +135,30 @@ def _found(root: Path, paths: Sequence[str], failures: dict[str, str]) -> Iterat
             if top.is_symlink() or top.exists():
                 yield path, "model" if top.suffix.lower() == ".onnx" or origins.is_model(top) else "statistics"
             continue
+        lived: set[Path] = set()  # folders with models in or below them
+        others: list[Path] = []
         for folder, inner, files in os.walk(top, onerror=lambda e: failures.update({str(e.filename): str(e)})):
             inner[:] = sorted(d for d in inner if not d.startswith("."))
-            for name in sorted(files):
-                if name.lower().endswith(".onnx") and not name.startswith("."):
-                    yield (Path(folder) / name).relative_to(root).as_posix(), "model"
+            for name in sorted(n for n in files if not n.startswith(".")):
+                there = Path(folder) / name
+                if there.suffix.lower() == ".onnx":
+                    lived.update(there.parents)
+                    yield there.relative_to(root).as_posix(), "model"
+                elif there.suffix.lower() in STATISTICS:
+                    others.append(there)
+        for there in others:
+            if there.parent in lived and _is_statistics(there):
+                yield there.relative_to(root).as_posix(), "statistics"
+
+
+def _is_statistics(path: Path) -> bool:
+    """Whether a file reads as statistics: what they lie among (settings, pictures, results) is not locked."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
+        return False
+    try:
+        return any(p.inside.transform is not None for p in ports.of_statistics(origins.read(path)))
+    except (OnnxscaleError, *DAMAGE):
+        return False
 
 
 def _held(root: Path, path: str, known: dict[str, Held], tell: Tell) -> Held:

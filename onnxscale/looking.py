@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from onnxscale import graph, modelfile, recognition, record
+from onnxscale import graph, modelfile, ports, recognition, record
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, relative, same
 from onnxscale.errors import ModelError
 from onnxscale.pipeline import Model, opened
 from onnxscale.recognition import Leading
+from onnxscale.spaces import fingerprint
 from onnxscale.verifying import Golden
 from onnxscale.worker import Died, Failure, Runnable, started
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What a model says of itself. record: None where no scaler of ours is in it; leading: what each input meets first."""
+    """What a model says of itself. record: None where no scaler of ours is in it; leading: what each input meets first.
+    fingerprints: of the function that scales a tensor, to 9 digits: one for every way to write it."""
 
     name: str
     size: int
@@ -29,6 +31,7 @@ class Inspection:
     outputs: tuple[graph.InputSpec, ...]
     record: Mapping[str, Any] | None
     leading: Mapping[str, Leading]
+    fingerprints: Mapping[str, str]
 
 
 def inspect(model: Model) -> Inspection:
@@ -42,6 +45,7 @@ def inspect(model: Model) -> Inspection:
     return Inspection(
         m.name, len(m.data), proto.ir_version, {o.domain or "ai.onnx": o.version for o in proto.opset_import},
         tuple(graph.inputs(proto)), tuple(graph.outputs(proto)), held, leading,
+        {str(p.name): fingerprint(p.inside) for p in ports.of_model(m) if p.inside.transform is not None},
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import onnx
 
 from onnxscale import external, lazy, remote, rendering, walk
+from onnxscale.digests import stamp
 from onnxscale.errors import ModelError
 from onnxscale.pieces import Copy, Piece, Pieces
 from onnxscale.wire import LENGTH, Buffer, fields, file_window, read_exactly
@@ -70,7 +71,7 @@ class ModelFile:
 
     def unchanged(self) -> None:
         """Raises ModelError where another process changed the file since it was opened."""
-        if self.descriptor is not None and _stamp(self.descriptor) != self.stamp:
+        if self.descriptor is not None and stamp(self.descriptor) != self.stamp:
             raise ModelError(f"{self.path}: the file changed while it was read")
 
     def bytes_of(self, pieces: Iterable[Piece]) -> bytes:
@@ -135,11 +136,6 @@ def far_model(url: str) -> ModelFile:
     return model
 
 
-def _stamp(descriptor: int) -> tuple[int, ...]:
-    now = os.fstat(descriptor)
-    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
-
-
 def _parsed(path: Path | None, data: Buffer, descriptor: int | None = None, name: str = "the model") -> ModelFile:
     name = path.name if path else name
     try:
@@ -166,7 +162,7 @@ def _parsed(path: Path | None, data: Buffer, descriptor: int | None = None, name
         if descriptor is not None:
             os.close(descriptor)
         raise
-    return ModelFile(path, data, skeleton, descriptor, () if descriptor is None else _stamp(descriptor))
+    return ModelFile(path, data, skeleton, descriptor, () if descriptor is None else stamp(descriptor))
 
 
 def _known(number: int, wire: int) -> bool:

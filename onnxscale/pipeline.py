@@ -17,7 +17,6 @@ import onnx
 
 from onnxscale import (
     baking,
-    converting,
     destination,
     modelfile,
     origins,
@@ -35,6 +34,7 @@ from onnxscale import (
 )
 from onnxscale.baking import Edited
 from onnxscale.comparing import DIFFERS, Comparison
+from onnxscale.digests import Ahead
 from onnxscale.errors import OutputError, PlanError, Unread
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Piece
@@ -90,6 +90,10 @@ class Baked:
         """The pieces of the baked file; sha256 of the original is asked for when all but the record is written."""
         yield from self.edited.pieces
         yield baking.entry(self.record(sha256() if sha256 else None))
+
+    def _sha256(self, ahead: Ahead | None) -> str:
+        known = None if ahead is None else ahead.of(self.original.stamp)
+        return known or self.original.sha256()
 
     def to_bytes(self) -> bytes:
         """The baked model as the bytes of an ONNX file."""
@@ -151,13 +155,14 @@ class Baked:
 
     def save(
         self, path: str | os.PathLike[str], *, force: bool = False, in_place: bool = False, tell: Tell = _quiet,
-        data: str = "share",
+        data: str = "share", ahead: Ahead | None = None,
     ) -> Path:  # fmt: skip
         """Write the model, complete or not at all. Raises OutputError.
 
         A baked model that is there is replaced: it can be made again. force: replace any file; in_place: even the original.
         data: of external data, "share" those of the original where `path` is in its folder, else copy them beside `path`;
-        "copy" makes the model its own in any case; "link" makes hard links where others copy.
+        "copy" makes the model its own in any case; "link" makes hard links where others copy. ahead: the original's sha256 in the
+        making (digests.py).
         """
         if data not in DATA:
             raise OutputError(f"data={data!r}: unknown; choose one of {', '.join(DATA)}")
@@ -174,7 +179,7 @@ class Baked:
         files = destination.carried(self.original, out, names, link=data == "link")
         own = destination.held(self.original, content, out.with_name(f"{out.stem}.data"), replace=ours)
         with files, own, ThreadPoolExecutor(1) as hashing:  # hashed while it is copied
-            digest = hashing.submit(self.original.sha256)
+            digest = hashing.submit(self._sha256, ahead)
             saving.save(self.original, placed.file(digest.result), out, replace=ours, progress=tell)
         return out
 
@@ -205,6 +210,8 @@ def bake(
             raise PlanError(
                 "a guard watches the columns of a scaler, and this transformer is converted as a whole: bake it without --guard"
             ) from None
+        from onnxscale import converting  # here: most bakes convert nothing, and it costs their start-up
+
         return Baked(*converting.bake(opened(model), unread, options, wanted))
     opened_model = opened(model)
     plan = planning.plan(opened_model, statistics, options, wanted)
@@ -225,6 +232,8 @@ def _compared(
 ) -> tuple[Comparison, Golden | None]:
     """Both models run, or the one proved to be the other where they are larger than `limit` bytes."""
     if plan.converted is not None:
+        from onnxscale import converting
+
         return converting.verify(original, subject, plan, **how)
     most = proving.default_limit() if limit is None else limit
     if proving.size(original) <= most and not prove:
@@ -256,6 +265,8 @@ def verify(
     try:
         statistics = origins.read(scaler, reading)
     except Unread as unread:
+        from onnxscale import converting
+
         again = replace(options or Options(), again=True)
         original, plan, _ = converting.bake(original, unread, rebaking.fed(again, held), wanted)
         assert plan.converted is not None

@@ -216,7 +216,16 @@ def _copy(source: int, piece: Copy, target: int, progress: Progress) -> None:
         if done == 0:
             raise OutputError("the model became shorter while it was copied; nothing was written")
         offset, left = offset + done, left - done
+        _begin_writing(target, done)
         progress(done)
+
+
+def _begin_writing(target: int, count: int) -> None:
+    """Lets the disk begin with the last `count` bytes, so that the sync at the end has little left to wait for: on Linux this
+    advice starts the writing of dirty pages, and only of clean ones drops the cache (mm/fadvise.c)."""
+    if hasattr(os, "posix_fadvise") and count >= CHUNK:
+        end = os.lseek(target, 0, os.SEEK_CUR)
+        os.posix_fadvise(target, end - count, count, os.POSIX_FADV_DONTNEED)
 
 
 def write(target: int, data: bytes) -> None:

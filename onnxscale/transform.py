@@ -167,7 +167,7 @@ def _step(item: object, where: str) -> Step:
     row = OPERATORS.get(step.op)
     try:
         if row is not None:
-            row.shape(step), row.prose(step)
+            row.shape(step), row.prose(step), row.width(step)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError):
         given = f"{len(operands)} operand(s) and the options {sorted(map(str, options))}"
         raise StatisticsError(f"{where}: {given} are not what {step.op!r} takes") from None

@@ -19,7 +19,7 @@ from onnxscale.auditing.facts import python
 from onnxscale.auditing.rules import RULES
 from onnxscale.errors import OnnxscaleError, OutputError
 from onnxscale.reporting import audits
-from tests import build, planted, varied
+from tests import build, planted, styled, varied
 from tests.conftest import Cli
 from tests.planted import M, S
 
@@ -275,6 +275,22 @@ def test_a_comment_above_silences_the_next_line_also_in_a_notebook(tmp_path: Pat
     assert [str(f.where) for f in onnxscale.audit(tmp_path).findings] == ["a.py:4", "b.ipynb:2:4"]
 
 
+@pytest.mark.parametrize(
+    ("comment", "left"), [("# onnxscale: ignore[train-serve-skew]", 0), ("", 1), ("# onnxscale: ignore[near-miss]", 1)]
+)
+def test_a_comment_at_the_code_speaks_for_the_json_file_that_it_contradicts(
+    comment: str, left: int, tmp_path: Path
+) -> None:
+    settings = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+    settings |= {"image_mean": [0.31, 0.85, 0.17], "image_std": [0.4, 0.2, 0.1]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    (tmp_path / "train.py").write_text(
+        planted.train_image().replace("transforms.Compose([", f"transforms.Compose([  {comment}")
+    )
+    found = onnxscale.audit(tmp_path)
+    assert ([f.rule for f in found.findings], found.silenced) == (["train-serve-skew"] * left, 1 - left)
+
+
 # what is clean
 
 
@@ -315,6 +331,15 @@ def test_clean_repositories_are_clean(name: str, tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert [f"{f.where} {f.rule} {f.message}" for f in onnxscale.audit(tmp_path).findings] == []
+
+
+@pytest.mark.parametrize("name", styled.PAIRS)
+def test_other_styles(tmp_path: Path, name: str) -> None:
+    rule, bad, good = styled.PAIRS[name]
+    for folder, files in (("bad", bad), ("good", good)):
+        planted.put(tmp_path / folder, files)
+    told = [{f.rule for f in onnxscale.audit([tmp_path / f]).findings if f.severity != "note"} for f in ("bad", "good")]
+    assert rule in told[0] and not told[1]
 
 
 @pytest.mark.parametrize("name", varied.CASES)

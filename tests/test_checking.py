@@ -12,6 +12,7 @@ from benchmarks import faults
 from onnxscale.checking import check, check_summary, laws, sample
 from onnxscale.checking.assignment import assigned
 from onnxscale.errors import DataError, StatisticsError
+from onnxscale.fitting import summarize
 from onnxscale.profile import PROBABILITIES, Profile
 from onnxscale.scalers.standard import Standard
 
@@ -217,8 +218,7 @@ def test_sums_alone_tell_them_too() -> None:
     rows = draw.gamma(3, 20, (5000, 4)) + np.array([0.0, 100.0, 500.0, 9.0])
     known = profile(rows)
     for x, verdict in ((rows, "as expected"), ((rows - rows.mean(0)) / rows.std(0), "z-scored"), (rows * 255, "x255")):
-        sums = np.full(4, len(x)), x.sum(0), (x * x).sum(0), x.min(0), x.max(0)
-        assert check_summary(known, *sums).verdict == verdict
+        assert check_summary(known, summarize(x)).verdict == verdict
 
 
 def test_channels_of_pictures_in_another_order() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,12 @@ def test_bad_statistics_get_one_clear_message(cli, model: Path, tmp_path: Path, 
 def test_an_error_is_json_where_json_is_asked_for(cli, tmp_path: Path) -> None:
     got = cli("bake", tmp_path / "absent.onnx", tmp_path / "absent.json", "--json")
     assert got.returncode == 2 and json.loads(got.stdout)["exit"] == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_in_one_line(sent: signal.Signals) -> None:
+    wait = f"lambda **how: (os.kill(os.getpid(), {int(sent)}), time.sleep(9))"
+    code = f"import os, time; from onnxscale import cli; cli.app = {wait}; cli.main()"
+    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (got.returncode, got.stderr, got.stdout) == (128 + sent, "interrupted; nothing was written\n", "")

@@ -57,6 +57,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.mark.slow
 def test_a_dask_cluster_one_of_whose_workers_is_killed_in_the_middle(cluster: Any, tmp_path: Path) -> None:
+    import distributed
     from distributed import Client
 
     folder = parts(tmp_path / "parts", 40)
@@ -67,7 +68,7 @@ def test_a_dask_cluster_one_of_whose_workers_is_killed_in_the_middle(cluster: An
         return sum(len(w.processing) for w in dask_scheduler.workers.values())
 
     def kill(address: str) -> None:
-        with Client(address) as watching:
+        with Client(address, set_as_default=False) as watching:
             pids = list(watching.run(os.getpid).values())
             end = time.monotonic() + 60
             while time.monotonic() < end and not killed:
@@ -81,6 +82,8 @@ def test_a_dask_cluster_one_of_whose_workers_is_killed_in_the_middle(cluster: An
     watcher.join()
     assert len(killed) == 1
     same(there, here, apart=False)
+    with pytest.raises(ValueError, match="No global client"):
+        distributed.get_client()  # ours is gone, and so is what it set for everybody
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ ORDER = [
     {"statistics"},
     {"spaces"},
     {"changes"},
+    {"digests"},
     {"wire", "pieces", "external", "walk"},
     {"remote", "linting"},
     {"data"},

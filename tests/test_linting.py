@@ -63,6 +63,11 @@ for order in permutations(range(3)):
         WRONG[f"mean {order}"] = ([IMAGENET[0][i] for i in order], IMAGENET[1], "permuted")
 
 
+for order in ((1, 2, 0), (0, 2, 1)):
+    WRONG[f"Caffe {order}"] = ([(123.68, 116.779, 103.939)[i] for i in order], [1.0] * 3, "permuted")
+TRUE["Caffe RGB, another std"] = ([123.68, 116.779, 103.939], [58.0, 57.0, 59.0])
+
+
 def codes(mean: object, std: object, **known: object) -> list[str]:
     return [f.code for f in findings(Fitted(Standard(np.array(mean), np.array(std)), **known))]
 

@@ -449,3 +449,15 @@ def test_nothing_is_written_where_a_check_is_asked_for(repo: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in repo.rglob("*")}
     assert isinstance(moved.check_lock(file=repo / locks.NAME), moved.Checked)
     assert {p: p.stat().st_mtime_ns for p in repo.rglob("*")} == before
+
+
+def test_statistics_beside_a_model_are_locked_and_nothing_else_beside_it(tmp_path: Path) -> None:
+    onnx.save(build.mlp(2), tmp_path / "m.onnx")
+    (tmp_path / "stats.json").write_text('{"mean": [1.25, 2.5], "std": [3.0, 4.0]}')
+    (tmp_path / "package.json").write_text('{"name": "a", "version": "1.0"}')
+    made = onnxscale.lock([tmp_path], tmp_path / "onnxscale.lock")
+    assert [(e.kind, e.file.path) for e in made.entries] == [("model", "m.onnx"), ("statistics", "stats.json")]
+    (tmp_path / "stats.json").write_text('{"mean": [1.25, 2.5], "std": [3.0, 4.1]}')
+    (tmp_path / "package.json").write_text("{}")
+    told = onnxscale.check_lock(file=tmp_path / "onnxscale.lock").findings
+    assert [f.path for f in told] == ["stats.json"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onnxscale import sources
+from onnxscale import scalers, sources
 from onnxscale.errors import StatisticsError
 from onnxscale.statistics import Reading
 
@@ -42,7 +42,29 @@ DOCUMENTS: dict[str, Any] = {
         {"name": "x", "process_units": [{"options_type": "NormalizationOptions", "options": {"mean": [1.0], "std": [2.0]}}]}]}]},
     "pandas table": {"schema": {"primaryKey": ["index"]}, "data": [{"index": "mean", "a": 1.0}, {"index": "std", "a": 2.0}]},
     "pandas split": {"columns": ["a"], "index": ["mean", "std"], "data": [[1.0], [2.0]]},
+    "written out": {"with_mean": True, "with_std": True, "mean_": [1.0, 2.0], "scale_": [1.0, 2.0], "copy": True},
+    "groups": {"norm": {"mean": [1.0, 2.0], "std": [1.0, 2.0]}, "lr": 0.1},
     "records": [{"feature": "a", "mean": 1.0, "std": 2.0}, {"feature": "b", "mean": 1.0, "std": 2.0}],
+}  # fmt: skip
+KINDS = {  # of our own statistics file
+    "standard": {"mean": [1.0, 2.0], "std": [1.0, 2.0], "features": ["a", "b"], "units": ["K", "m"], "axis": 1, "ddof": 0,
+                 "data_min": [0.0, 0.0], "data_max": [9.0, 9.0], "source": {"framework": "f", "ddof": 1, "eps": 0.5}},
+    "minmax": {"data_min": [0.0, 1.0], "data_max": [1.0, 2.0], "feature_range": [0.0, 1.0], "clip": True},
+    "maxabs": {"max_abs": [1.0, 2.0]}, "robust": {"center": [1.0, 2.0], "scale": [1.0, 2.0]},
+    "power": {"lambdas": [0.5, 2.0], "method": "yeo-johnson", "mean": [0.0, 1.0], "std": [1.0, 2.0]},
+    "quantile": {"quantiles": [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]], "output": "normal"}, "normalizer": {"norm": "l2"},
+    "function": {"function": "log1p"}, "imputer": {"value": [1.0, 2.0], "missing": -1.0, "indicators": [0], "dropped": [1]},
+    "indicator": {"columns": [1, 0], "width": 2, "missing": -1.0}, "binarizer": {"threshold": 0.5},
+    "kbins": {"edges": [[0.0, 1.0, 2.0], [0.0, 1.0, 3.0]], "encode": "ordinal"},
+    "image": {"rescale": 0.5, "mean": [1.0, 2.0], "std": [1.0, 2.0]}, "gray": {"weights": [0.3, 0.6, 0.1]},
+    "clip": {"low": [0.0, 1.0], "high": [1.0, 2.0]}, "select": {"columns": [1, 0], "width": 2},
+    "instance": {"over": [1], "eps": 0.1, "eps_at": "std", "mask": "m", "pad": 0.0, "weight": [1.0, 2.0], "bias": [0.0, 1.0]},
+    "grouped": {"by": "g", "groups": ["a", "b"], "mean": [1.0, 2.0], "std": [1.0, 2.0], "default": "a"},
+    "polynomial": {"width": 2, "degree": 2}, "spline": {"knots": [[0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0]], "degree": 1},
+    "projection": {"components": [[1.0, 0.0], [0.0, 2.0]], "mean": [1.0, 1.0], "scale": [1.0, 2.0]},
+    "logmel": {"over": [-2, -1], "below": 8.0, "shift": 4.0, "divisor": 4.0}, "decibel": {"floor": 40.0}, "pcm": {"bits": 16},
+    "affine": {"scale": [1.0, 2.0], "shift": [0.0, 1.0]},
+    "steps": {"steps": [{"op": "Sub", "operands": [[1.0, 2.0]]}, {"op": "Select", "operands": [[1.0]], "options": {"features": 2}}]},
 }  # fmt: skip
 ODD: list[Any] = [
     None,
@@ -84,6 +106,23 @@ def changed(document: Any) -> Iterator[Any]:
             yield made
 
 
+DOCUMENTS |= {f"kind {k}": {"kind": k, **v} for k, v in KINDS.items()}
+
+
+def test_every_kind_has_a_document() -> None:
+    assert set(KINDS) == set(scalers.KINDS)
+
+
+@pytest.mark.parametrize("document", [
+    b'{"mean": [%s], "std": [1]}', b'{"mean": [1], "std": [1], "axis": %s}', b"mean: [%s]\nstd: [1]\n", b"mean = [%s]\nstd = [1]\n",
+    b"feature,mean,std\na,%s,1\n", b"[property]\nnet-scale-factor=1\noffsets=%s;1;1\n", b"--mean_values=[%s]",
+])  # fmt: skip
+@pytest.mark.parametrize("digits", [400, 100_000])
+def test_numbers_without_end_are_refused_in_words(document: bytes, digits: int) -> None:
+    with pytest.raises(StatisticsError):
+        sources.read(document % (b"1" * digits))
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_odd_values_are_refused_in_words(name: str) -> None:
     assert sources.read(json.dumps(DOCUMENTS[name]).encode()).inputs
@@ -91,10 +130,11 @@ def test_odd_values_are_refused_in_words(name: str) -> None:
     for made in changed(DOCUMENTS[name]):
         for flags in ({}, {"accept_defaults": True, "zero_std": "one"}):
             try:
-                sources.read(json.dumps(made).encode(), Reading(**flags))
+                for fitted in sources.read(json.dumps(made).encode(), Reading(**flags)).inputs.values():
+                    assert fitted.transform().prose()
             except StatisticsError:
                 refused += 1
-    assert refused > 20
+    assert refused > (2 if name.startswith("kind ") else 20)
 
 
 SPARK = {

@@ -128,6 +128,12 @@ def test_looking_reads_little(served) -> None:
     found = onnxscale.inspect(f"{url}/big.onnx")
     assert found.inputs[0].name == "x" and found.size == (far / "big.onnx").stat().st_size > 40_000_000
     assert 0 < handler.sent < 200_000
+    handler.sent = 0
+    assert onnxscale.diff(f"{url}/big.onnx", f"{url}/big.onnx").same
+    assert 0 < handler.sent < 400_000
+    handler.sent = 0
+    held = onnxscale.audit([f"{url}/big.onnx"])
+    assert held is not None and 0 < handler.sent < 400_000
 
 
 @pytest.mark.parametrize("what", ["missing.onnx", "empty.onnx", "page.onnx"])

@@ -131,6 +131,29 @@ def test_kill_at_a_random_moment(mode: str, count: int, tmp_path: Path) -> None:
     assert killed >= count / 10  # else the moments were all too late
 
 
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_kill_a_whole_bake_at_a_random_moment(count: int, tmp_path: Path) -> None:
+    """From reading to renaming: MODEL stays as it was, OUT is absent or whole."""
+    bench = Bench(tmp_path, "external", hidden=400_000)
+
+    def job() -> None:
+        build.bake(bench.model).save(bench.out)
+
+    start = time.perf_counter()
+    os.waitpid(_forked(job), 0)
+    whole = time.perf_counter() - start
+    assert bench.holds()
+    draw, seen = random.Random(count), []
+    for _ in range(count):
+        bench.reset()
+        child = _forked(job)
+        time.sleep(draw.uniform(0, 1.1 * whole))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        seen.append(bench.holds())
+    assert not all(seen)  # else the moments were all too late
+
+
 def _at(monkeypatch: pytest.MonkeyPatch, moment: int, then: Callable[[], None]) -> list[str]:
     """Call `then` before the system call number `moment` of those that change something; returns the calls made."""
     made: list[str] = []

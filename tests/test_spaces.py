@@ -19,7 +19,7 @@ from onnxscale.scalers import make
 from onnxscale.spaces import RAW, UNKNOWN, Space, between, compare, fingerprint
 from onnxscale.step import Step
 from onnxscale.transform import Transform
-from tests import build
+from tests import build, planted
 
 ROOT = Path(__file__).parent.parent
 
@@ -276,3 +276,21 @@ def test_one_value_is_one_value_however_it_came_about() -> None:
     """0 * x + 3, and a clip of both sides to 3."""
     ways = [space(("Mul", 0), ("Add", 3)), space(("Max", 3), ("Min", 3)), space(("Max", -1), ("Mul", 0), ("Add", 3))]
     assert len({fingerprint(w) for w in ways}) == 1
+
+
+def test_inspect_gives_one_fingerprint_to_every_way_of_writing() -> None:
+    from onnxscale import looking
+
+    given = [
+        {
+            "image_mean": M.tolist(),
+            "image_std": S.tolist(),
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+        },
+        {"mean": (M * 255).tolist(), "std": (S * 255).tolist(), "axis": 1},
+    ]
+    model = onnx.ModelProto.FromString(planted.image())
+    prints = [looking.inspect(pipeline.bake(model, g).to_proto()).fingerprints for g in given]
+    assert prints[0] == prints[1] and list(prints[0]) == ["x"] and not looking.inspect(model).fingerprints

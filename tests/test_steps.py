@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from scipy import special, stats
 from sklearn.impute import MissingIndicator, SimpleImputer
-from sklearn.pipeline import make_union
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import (
     Binarizer,
     FunctionTransformer,
@@ -23,8 +23,10 @@ from sklearn.preprocessing import (
     Normalizer,
     PowerTransformer,
     QuantileTransformer,
+    StandardScaler,
 )
 
+import onnxscale
 from onnxscale import baking, graph, planning, sources
 from onnxscale.errors import PlanError, StatisticsError
 from onnxscale.modelfile import open_model
@@ -36,6 +38,7 @@ from onnxscale.steps import OPERATORS, normal
 from onnxscale.steps.beside import beside
 from onnxscale.steps.functions import strides
 from onnxscale.transform import Transform
+from tests import build
 
 FLOAT = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 IR = {7: 3, 8: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7}
@@ -471,6 +474,20 @@ def test_missing_indicator_equals_scikit_learns(missing: float, features: str) -
     np.testing.assert_array_equal(sources.read(both).inputs[None].transform()(x), both.transform(x))
     with pytest.raises(StatisticsError, match="gives no column"):
         of(MissingIndicator().fit(np.ones((3, 2))))
+
+
+@pytest.mark.parametrize("indicator", [False, True])
+@pytest.mark.parametrize("missing", [np.nan, -1.0])
+def test_columns_that_were_never_observed_are_dropped_as_scikit_learn_does(indicator: bool, missing: float) -> None:
+    x = np.random.default_rng(0).random((12, 4))
+    x[:, 1], x[::3, 2] = missing, missing
+    estimator = make_pipeline(SimpleImputer(missing_values=missing, add_indicator=indicator), StandardScaler()).fit(x)
+    found = sources.read(estimator).inputs[None].transform()
+    np.testing.assert_array_equal(found(x), estimator.transform(x))
+    baked = onnxscale.bake(build.identity(("N", found(x).shape[1])), estimator, form="nodes").verify()
+    assert baked.comparison.verified, baked.comparison
+    with pytest.raises(StatisticsError, match="drops every column"):
+        of(SimpleImputer().fit(np.full((3, 2), np.nan)))
 
 
 @pytest.mark.parametrize("fill", [3, 3.5, np.float32(0.1)])

@@ -72,9 +72,16 @@ def audit(
 
 
 def _ignored(repo: Repository, finding: Finding) -> bool:
-    facts = repo.files.get(finding.where.path)
-    said = None if facts is None else facts.ignores.get((finding.where.cell, finding.where.line))
-    return said is not None and (not said or finding.rule in said)
+    """A comment at its place; or one that names the rule at each other place of it, as a JSON file can hold none."""
+
+    def said(at: Where) -> tuple[str, ...] | None:
+        facts = repo.files.get(at.path)
+        return None if facts is None else facts.ignores.get((at.cell, at.line))
+
+    here = said(finding.where)
+    if here is not None and (not here or finding.rule in here):
+        return True
+    return bool(finding.also) and all(finding.rule in (said(w) or ()) for w in finding.also)
 
 
 def _all(listed: Sequence[Item], executor: Executor | None, tell: Tell) -> Iterator[Facts]:

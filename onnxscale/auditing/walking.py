@@ -107,7 +107,9 @@ def _far(url: str) -> Iterator[Item]:
         raise OnnxscaleError(f"{url}: files behind a URL need fsspec: pip install 'onnxscale[remote]'") from None
     try:
         system, root = fsspec.core.url_to_fs(url)
-        listed = system.find(root, detail=True)
+        single = "http" in system.protocol and kind_of(root.rpartition("/")[2]) is not None
+        # fsspec lists a web address by reading all that is there, which for a model is the model
+        listed = {root: system.info(root)} if single else system.find(root, detail=True)
     except Exception as error:  # noqa: BLE001  each file system raises its own types
         raise OnnxscaleError(
             f"{url}: cannot be listed ({str(error).splitlines()[0][:200] if str(error) else type(error).__name__})"

@@ -18,6 +18,7 @@ from onnxscale.checking.expecting import Expectation, expected
 from onnxscale.checking.result import VERDICTS, Check, Column, Warned
 from onnxscale.data import Selection
 from onnxscale.errors import DataError, names
+from onnxscale.fitting.summary import Summary
 from onnxscale.statistics import Reading
 from onnxscale.step import Array
 
@@ -53,18 +54,17 @@ def check(
 
 
 def check_summary(
-    source: object, count: Array, total: Array, squares: Array, low: Array, high: Array, *, stats: object = None, input: str = "",
-    reading: Reading | None = None,
-) -> Check:  # fmt: skip
-    """The same from sums alone, such as a guarded model gives: count, sum, sum of squares, min and max per feature, (F,).
+    source: object, summary: Summary, *, stats: object = None, input: str = "", reading: Reading | None = None
+) -> Check:
+    """The same from sums alone, such as a guarded model gives (guarded.summary).
 
     Only mistakes that move all columns, and shifts of means, can be told.
     """
     what = expected(source if stats is None else stats, input, reading)
-    drawn = sample.summarized(count, total, squares, low, high)
-    if drawn.mean.size != what.reference.width:
-        raise DataError(f"the summary has {drawn.mean.size} features and {what.said} expects {what.reference.width}")
-    return replace(judging.judged(what.reference, drawn), input=what.input, source=what.said)
+    if summary.width != what.reference.width:
+        raise DataError(f"the summary has {summary.width} features and {what.said} expects {what.reference.width}")
+    found = judging.judged(what.reference, sample.summarized(summary))
+    return replace(found, input=what.input, source=what.said)
 
 
 def _opened(

@@ -25,8 +25,8 @@ THRESHOLD = 5.0  # nats that a cycle must gain, of two columns among two
 SIMPLER = 1.3  # how much more the assignment must gain than exchanges of two columns, one after the other
 SMALL = 0.08  # share of the best cycle's gain below which another is chance beside it
 WEAK = 2.0  # nats that one column of a cycle may lose
-FEWEST = 3  # rows that are not the commonest value, for a column's correlations to say anything
-SUSPECTED = 2000  # columns that are compared with one another
+FEWEST = 10  # rows that are not the commonest value, for a column's correlations to say anything
+SUSPECTED = 1200  # columns that are compared with one another
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +56,14 @@ def rearranged(reference: Reference, sample: Sample, fit: Fit) -> Order | None:
     if gain.max() <= cost and (bound is None or columns.size < 3):
         return None
     rule = _Rule(reference, sample, fit, columns, gain, bound, cost)
-    kept = _proven(rule, _climbed(start, gain, bound, cost))
-    other = _proven(rule, _climbed(assigned(gain - cost * (1 - np.eye(columns.size))), gain, bound, cost))
-    if sum(p for _, p, _ in other) > SIMPLER * sum(p for _, p, _ in kept) + 2 * cost:
-        kept = other
+    best = assigned(gain - cost * (1 - np.eye(columns.size)))
+    if columns.size > WIDEST:  # so many columns are not exchanged one pair after the other
+        kept = _proven(rule, best)
+    else:
+        kept = _proven(rule, _climbed(start, gain, bound, cost))
+        other = _proven(rule, _climbed(best, gain, bound, cost))
+        if sum(p for _, p, _ in other) > SIMPLER * sum(p for _, p, _ in kept) + 2 * cost:
+            kept = other
     if not kept:
         return None
     final = start.copy()

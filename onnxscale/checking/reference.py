@@ -74,15 +74,14 @@ class Reference:
 def log_ratios(reference: Reference, columns: Array) -> Array:
     """`Reference.ratios` among some columns."""
     cells, law = reference.cells, reference.law
-    edges = cells.edges[columns]
-    found = np.empty((columns.size, columns.size, edges.shape[1]), np.float64)
-    for i, k in enumerate(columns):
-        found[:, i] = law.at(int(k), edges)
-    part = Cells(
-        edges, cells.mass[columns], cells.scores[:, columns], cells.prior[columns, None], cells.rows[columns, None]
-    )
-    own = cells.mass[columns][:, None]
-    return np.asarray(np.log(part.masses(found) / own))
+    count = columns.size
+    ratios = np.empty((count, count, cells.mass.shape[1]), np.float64 if count <= WIDEST else np.float32)
+    for i, j in enumerate(columns.tolist()):
+        edges = cells.edges[j]
+        cumulated = np.stack([law.at(k, edges) for k in columns.tolist()])
+        one = Cells(cells.edges[[j]], cells.mass[[j]], cells.scores[:, [j]], cells.prior[[j]], cells.rows[[j]])
+        ratios[i] = np.log(one.masses(cumulated) / cells.mass[j])
+    return ratios
 
 
 def from_profile(profile: Profile, scaler: Transform | None = None, channels: bool = False) -> Reference:

@@ -15,6 +15,7 @@ import numpy as np
 from onnxscale.checking import laws
 from onnxscale.checking.laws import Law
 from onnxscale.checking.reference import normal
+from onnxscale.fitting.summary import Summary
 from onnxscale.step import Array
 
 KEPT_VALUES = 4 << 20  # values that are kept, 32 MB
@@ -108,12 +109,9 @@ def _entered(kept: Array, block: Array, seen: int, size: int, draw: np.random.Ge
     return kept
 
 
-def summarized(count: Array, total: Array, squares: Array, low: Array, high: Array) -> Sample:
-    """A sample that stands for sums, (F,): rows at the quantiles of normal laws with their moments, within their ends."""
-    n = np.asarray(count, np.int64)
-    with np.errstate(all="ignore"):
-        mean = np.asarray(total, np.float64) / n
-        std = np.sqrt(np.maximum(np.asarray(squares, np.float64) / n - mean * mean, 0.0))
-    low, high = (np.where(n > 0, np.asarray(v, np.float64), np.nan) for v in (low, high))
+def summarized(summary: Summary) -> Sample:
+    """A sample that stands for sums: rows at the quantiles of normal laws with their moments, within their ends."""
+    n, mean, std = summary.count, summary.mean, summary.std
+    low, high = (np.where(n > 0, v, np.nan) for v in (summary.min, summary.max))
     rows = normal(mean, std, low, high)[:, 1:-1].T
     return Sample(rows, int(n.max(initial=0)), n, mean, std, low, high, real=False)

@@ -30,7 +30,6 @@ class Story:
     before: float
     after: float
     columns: int
-    misfit: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +90,28 @@ def best(q: Questions, sample: Sample) -> list[Story]:
         far = laws.distance(share, law)
         before, after = float(near[here].mean()), float(far.mean())
         if before - after > GAP and after < RATIO * before:
-            found.append(Story(a.hypothesis, before, after, int(here.size), _misfit(share, law)))
+            found.append(Story(a.hypothesis, before, after, int(here.size)))
     found.sort(key=lambda s: s.after)
     if not found:
         return []
     close = [s for s in found if s.after < found[0].after + NEAR]
-    close.sort(key=lambda s: s.misfit)
+    if len(close) > 1:
+        close = _compared(q, sample, close, known)
     return close + [s for s in found if s not in close]
 
 
-def _misfit(share: Array, law: laws.Law) -> float:
-    """Mean of the squared distance (Cramer, von Mises) over the points: finer than the largest one, to tell near hypotheses apart."""
-    return float(((share - law.cdf) ** 2).mean())
+def _compared(q: Questions, sample: Sample, close: list[Story], known: Array) -> list[Story]:
+    """Near hypotheses by the mean squared distance (Cramer, von Mises) over the columns that all of them speak of: finer than the
+    largest distance."""
+    laws_of = {a.hypothesis: a.law for a in q.asked}
+    there = known.copy()
+    for s in close:
+        there &= np.isfinite(laws_of[s.hypothesis].points).all(axis=1)
+    columns = np.flatnonzero(there)
+    if not columns.size:
+        return close
+    misfit: dict[Hypothesis, float] = {}
+    for s in close:
+        law = laws_of[s.hypothesis].take(columns)
+        misfit[s.hypothesis] = float(((sample.below(law, q.columns[columns]) - law.cdf) ** 2).mean())
+    return sorted(close, key=lambda s: misfit[s.hypothesis])

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxscale.checking import laws
 from onnxscale.checking.fit import Fit
-from onnxscale.checking.laws import Cells
+from onnxscale.checking.laws import Cells, Law
 from onnxscale.checking.reference import Reference
 from onnxscale.checking.sample import Sample
 from onnxscale.step import Array
@@ -20,7 +21,11 @@ from onnxscale.step import Array
 Function = Callable[[Array], Array]
 THRESHOLD = 7.0  # nats, of one function on one column
 NEAR_ONE = 4.0  # factors up to this can look like drift and need twice the evidence
-FITS = 3.0  # how much worse than the quiet columns a column may fit afterwards
+FITS, FITS_NEAR = 6.0, 3.0  # how much worse than the quiet columns a column may fit afterwards
+FAR, FAR_NEAR = (
+    0.5,
+    0.65,
+)  # distance of the two readings that no drift is taken to cover, beside the values that both share
 SUSPECTED = 4.0  # strain from which a column is looked at
 MOST = 256
 
@@ -74,6 +79,7 @@ class Converted:
     unit: Unit
     gain: float
     strain: float
+    far: float
 
 
 def converted(reference: Reference, sample: Sample, fit: Fit) -> tuple[list[Converted], float]:
@@ -92,9 +98,9 @@ def converted(reference: Reference, sample: Sample, fit: Fit) -> tuple[list[Conv
 
 
 def _convincing(c: Converted, need: float, ease: float) -> bool:
-    near = 2.0 if 0 < c.unit.size <= NEAR_ONE or (c.unit.size == 0 and c.unit.verdict == "unit") else 1.0
-    sure = 1.0 + np.log(max(c.gain / need, 1.0)) / 4  # what is certain by itself may fit a little worse by chance
-    return c.gain > need * near * ease**2 and c.strain < FITS * ease * sure
+    near = c.unit.verdict == "unit" and c.unit.size <= NEAR_ONE
+    fits, far = (FITS_NEAR, FAR_NEAR) if near else (FITS, FAR)
+    return c.gain > need * (2.0 if near else 1.0) * ease**3 and c.strain < fits * ease and c.far > far
 
 
 def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted | None:
@@ -131,5 +137,12 @@ def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted |
         z = np.minimum(np.abs(scores @ counts) / noise, 5.0)
         strain = float((z**2).mean())
         if best is None or misfit < best[0]:
-            best = (misfit, Converted(j, unit, gain, strain))
+            best = (misfit, Converted(j, unit, gain, strain, _apart(law, mapped)))
     return None if best is None else best[1]
+
+
+def _apart(raw: Law, mapped: Law) -> float:
+    """Distance of a column's law from itself after a function, beside the mass of zero, which factors leave."""
+    near = 1e-5 * float(np.abs(raw.points).max())
+    held = float(raw.at(0, np.array([near]))[0] - raw.at(0, np.array([-near]))[0])
+    return float(laws.between(raw, mapped)[0]) / max(1.0 - min(held, 0.95), 0.05)

@@ -6,12 +6,25 @@ Exit codes: 0 fine, 1 the model is not what was claimed, 2 it could not be done.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
-from onnxscale.cli import auditing, baking, chaining, checking, converting, fitting, governing, looking, verifying
+from onnxscale.cli import (
+    auditing,
+    baking,
+    chaining,
+    checking,
+    converting,
+    expecting,
+    fitting,
+    governing,
+    looking,
+    summing,
+    verifying,
+)
 from onnxscale.errors import OnnxscaleError
 
 app = typer.Typer(
@@ -28,9 +41,11 @@ app.command()(baking.bake)
 app.command()(verifying.verify)
 app.command()(verifying.selftest)
 app.command()(looking.inspect)
+app.command()(expecting.expect)
 app.command()(baking.unbake)
 app.command()(converting.convert)
 app.command()(fitting.fit)
+fitting.stats.command()(summing.guard)
 app.add_typer(fitting.stats)
 app.command()(checking.check)
 app.command()(governing.diff)
@@ -49,6 +64,7 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
         raise typer.Exit
 
 
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 USAGE: Any = typer.BadParameter.__mro__[2]  # click's ClickException, typer's own copy of it or the package's
 
 
@@ -56,6 +72,7 @@ def main() -> None:
     """Run the command line. Expected failures are one message and an exit code; a bug says that it is one."""
     from onnxscale.reporting.clean import clean
 
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = app(standalone_mode=False)
     except OnnxscaleError as error:
@@ -66,9 +83,8 @@ def main() -> None:
         _failed(error.format_message(), error.exit_code)
         error.show(file=sys.stderr)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
+        code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -83,7 +99,18 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    if code in (INTERRUPTED, TERMINATED):  # typer, too, makes the first of these of a KeyboardInterrupt
+        print("interrupted; nothing was written", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class Terminated(BaseException):
+    """SIGTERM, which ends a command as Ctrl-C does: with everything cleaned up."""
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    del number, frame
+    raise Terminated
 
 
 def _failed(message: str, code: int) -> None:

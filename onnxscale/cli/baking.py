@@ -88,6 +88,10 @@ def bake(
 
       onnxscale bake model.onnx stats.json --guard observe --guard-stats
     """
+    from onnxscale import digests
+
+    begun = None if dry_run else digests.ahead(model)
+
     from onnxscale import pipeline, remote, rows
     from onnxscale.plans import Options
     from onnxscale.reporting import plain, text
@@ -143,7 +147,7 @@ def bake(
             refuse(baked.comparison.verdict, baked.comparison.reason)
     with progress.shown("writing", "MB", len(baked.original.data), 1 << 20) as tell:
         kept = "copy" if copy_data else "link" if link_data else "share"
-        path = baked.save(place, force=force, in_place=in_place, tell=tell, data=kept)
+        path = baked.save(place, force=force, in_place=in_place, tell=tell, data=kept, ahead=begun)
     print(json.dumps(plain.baked(baked, str(place)))) if as_json else print(
         f"wrote {clean(place)} ({path.stat().st_size:,} bytes)"
     )

@@ -45,6 +45,14 @@ def check(
             "--candidates", help="Other models or statistics that the data may belong to; repeated.", metavar="FILE"
         ),
     ] = None,
+    from_guard: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from-guard",
+            help="Instead of DATA: what a guarded MODEL summed up while serving, npz or JSON lines; repeated.",
+            metavar="FILE",
+        ),
+    ] = None,
     fail_on: Annotated[
         str, typer.Option("--fail-on", help="Exit 1 for this, or worse: mismatch, drift or warning.")
     ] = "mismatch",
@@ -69,9 +77,12 @@ def check(
 
       onnxscale check stats.json 'day=*/part-*.parquet' --fail-on drift --format prometheus
 
+      onnxscale check guarded.onnx --from-guard sums.npz       # what bake --guard-stats gave while serving
+
       onnxscale check model.onnx rows.csv --stats stats.json --candidates paris.json --candidates tokyo.json
     """
     from onnxscale import checking, origins
+    from onnxscale.checking import guarded
     from onnxscale.reporting import checks
     from onnxscale.statistics import Reading
 
@@ -79,15 +90,24 @@ def check(
     for name, value, known in (("--format", chosen, FORMATS), ("--fail-on", fail_on, FAILS)):
         if value not in known:
             raise OnnxscaleError(f"{name} {value!r}: expected {', '.join(known[:-1])} or {known[-1]}")
-    named = bool(stats) and (len(paths) == 1 or not origins.is_model(paths[0]))
+    named = bool(stats) and not from_guard and (len(paths) == 1 or not origins.is_model(paths[0]))
     source, data = (stats, paths) if named else (paths[0], paths[1:])
-    if not data:
+    reading = Reading(dialect=dialect, kind=kind, pick=pick)
+    if from_guard and (data or candidates or columns or where):
+        raise OnnxscaleError(
+            "--from-guard: the sums stand for the data, so no DATA, --columns, --where or --candidates"
+        )
+    if not data and not from_guard:
         raise OnnxscaleError("no data: expected MODEL DATA..., a model or a statistics file and then files of rows")
     with progress.shown("checking", "rows read") as tell:
-        found = checking.check(
-            source, data if len(data) > 1 else data[0], stats=stats or None, input=input, columns=_listed(columns), where=where,
-            candidates=candidates or (), reading=Reading(dialect=dialect, kind=kind, pick=pick), engine=engine, seed=seed, tell=tell,
-        )  # fmt: skip
+        if from_guard:
+            summed = guarded.summary(paths[0], from_guard, input)
+            found = checking.check_summary(source, summed, stats=stats or None, input=input, reading=reading)
+        else:
+            found = checking.check(
+                source, data if len(data) > 1 else data[0], stats=stats or None, input=input, columns=_listed(columns),
+                where=where, candidates=candidates or (), reading=reading, engine=engine, seed=seed, tell=tell,
+            )  # fmt: skip
     if chosen == "json":
         print(json.dumps(checks.plain(found)))
     elif chosen == "prometheus":

@@ -1,4 +1,4 @@
-"""onnxscale fit, and onnxscale stats merge."""
+"""onnxscale fit, onnxscale stats merge."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ stats.command()(merge)
 
 @stats.callback()
 def _stats() -> None:
-    """Statistics in parts: merge adds what fit --shard measured."""
+    """Statistics in parts: merge adds what fit --shard measured, guard takes what a served model summed up."""
 
 
 def _listed(given: list[str] | None) -> tuple[str, ...]:

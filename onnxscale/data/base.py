@@ -105,6 +105,12 @@ class Data:
         if not self.unchanged():
             raise DataError("the files changed while they were read; start again when nobody writes them")
 
+    def close(self) -> None:
+        """Gives back what was opened for this: a connection, a client of a cluster, a temporary folder."""
+        for name in ("close", "cleanup"):
+            if hasattr(self.held, name):
+                getattr(self.held, name)()
+
     @property
     def width(self) -> int:
         return len(self.dtypes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -63,14 +64,14 @@ def fit(
     plain = kinds.kind("standard", Settings()) if group else row  # of a target
 
     def one(selection: Selection, own: Mapping[str, str]) -> Fitted:
-        opened = data.opened(source, selection, engine=engine, address=address, whole_hash=whole_hash)
-        if opened.once and (exact or chosen.target or (row.rereads or row.asks(asked, 1))):
-            raise DataError(
-                "an iterator is read once: no quantiles and no target; pass exact=False, or data that can be read again"
-            )
-        summary = measured(opened, correlation=correlation, units=own, tell=tell)
-        used = row if selection is chosen else plain
-        return replace(fitted(summary, used, asked, opened, exact=exact, tell=tell), axis=axis)
+        with closing(data.opened(source, selection, engine=engine, address=address, whole_hash=whole_hash)) as opened:
+            if opened.once and (exact or chosen.target or (row.rereads or row.asks(asked, 1))):
+                raise DataError(
+                    "an iterator is read once: no quantiles and no target; pass exact=False, or data that can be read again"
+                )
+            summary = measured(opened, correlation=correlation, units=own, tell=tell)
+            used = row if selection is chosen else plain
+            return replace(fitted(summary, used, asked, opened, exact=exact, tell=tell), axis=axis)
 
     split = {n: u for n, u in (units or {}).items() if n in chosen.target}
     features = one(chosen, {n: u for n, u in (units or {}).items() if n not in split})
@@ -95,4 +96,5 @@ def _of_pictures(source: object, kind: str, chosen: Selection, tell: Tell) -> St
 
 def summarize(source: object, selection: Selection | None = None, *, correlation: bool = False) -> Summary:
     """The summary alone, of data from anywhere: it adds to others, and has a profile. Raises DataError."""
-    return measured(data.opened(source, selection), correlation=correlation)
+    with closing(data.opened(source, selection)) as opened:
+        return measured(opened, correlation=correlation)

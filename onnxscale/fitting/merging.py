@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -46,10 +47,10 @@ def shard(
         pictures.refuse(chosen)
         paths = albums.listed(source)
         return images.summary(pictures.counted(paths, tell, shard=part), part, paths)
-    opened = data.opened(source, chosen, engine=engine, address=address, whole_hash=whole_hash)
-    found = measured(opened, correlation=correlation, units=units, tell=tell)
-    if quantiles:
-        found = replace(found, counts=rounds.counts(opened, after, tell))
+    with closing(data.opened(source, chosen, engine=engine, address=address, whole_hash=whole_hash)) as opened:
+        found = measured(opened, correlation=correlation, units=units, tell=tell)
+        if quantiles:
+            found = replace(found, counts=rounds.counts(opened, after, tell))
     return found
 
 

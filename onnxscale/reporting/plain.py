@@ -104,6 +104,7 @@ def inspection(i: Inspection) -> dict[str, Any]:
         "outputs": value(i.outputs),
         "record": None if i.record is None else {k: v for k, v in i.record.items() if k != "undo"},
         "starts_with": leading,
+        "fingerprints": dict(i.fingerprints),
     }
 
 

@@ -37,7 +37,7 @@ class Function:
     sklearn: ClassVar[str] = "FunctionTransformer"
 
     def __post_init__(self) -> None:
-        if self.function not in FUNCTIONS:
+        if self.function not in list(FUNCTIONS):
             raise StatisticsError(f"function: expected one of {', '.join(FUNCTIONS)}, got {str(self.function)[:80]!r}")
 
     def transform(self) -> Transform:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxscale.errors import StatisticsError
 from onnxscale.scalers.states import inner
-from onnxscale.scalers.values import numbers, optional
+from onnxscale.scalers.values import numbers, optional, places
 from onnxscale.step import Array, Step, constant
 from onnxscale.transform import Transform
 
@@ -22,11 +22,13 @@ class Imputer:
 
     missing: what stands for "missing": a number such as -999, or None for NaN.
     indicators: numbers of the features that get a column more, 1 where they were missing, shape (K,); or None.
+    dropped: numbers of the features that give no column, as none of their values was ever seen; or None.
     """
 
     value: Array
     missing: float | None = None
     indicators: Array | None = None
+    dropped: Array | None = None
     kind: ClassVar[str] = "imputer"
     sklearn: ClassVar[str] = "SimpleImputer"
 
@@ -38,16 +40,21 @@ class Imputer:
             raise StatisticsError("indicators: need one value per feature and a list of feature numbers")
         if indicators is not None and not np.isin(indicators, np.arange(len(value))).all():
             raise StatisticsError(f"indicators: expected whole numbers from 0 to {len(value) - 1}")
-        for name, made in (("value", value), ("missing", missing), ("indicators", indicators)):
+        dropped = optional(numbers, self.dropped, "dropped")
+        if dropped is not None and (value.ndim != 1 or len(places(dropped, len(value), "dropped")[0]) >= len(value)):
+            raise StatisticsError("dropped: need one value per feature and a list of feature numbers, not all of them")
+        for name, made in (("value", value), ("missing", missing), ("indicators", indicators), ("dropped", dropped)):
             object.__setattr__(self, name, made)
 
     def transform(self) -> Transform:
         missing = math.nan if self.missing is None else self.missing
-        if self.indicators is None:
+        if self.indicators is None and self.dropped is None:
             return Transform((self._step(self.value, missing, np.zeros_like(self.value)),))
-        width, more = len(self.value), self.indicators.astype(int)
-        columns = np.concatenate([np.arange(width), more])
-        flags = (np.arange(len(columns)) >= width).astype(np.float64)
+        width, none = len(self.value), np.zeros(0)
+        more, gone = (none if v is None else v for v in (self.indicators, self.dropped))
+        kept = np.setdiff1d(np.arange(width), gone)
+        columns = np.concatenate([kept, more]).astype(int)
+        flags = (np.arange(len(columns)) >= len(kept)).astype(np.float64)
         select = Step("Select", (constant(columns),), {"features": width})
         return Transform((select, self._step(self.value[columns], missing, flags)))
 
@@ -65,15 +72,14 @@ class Imputer:
         if value.dtype.kind not in "fiu":
             raise StatisticsError("this SimpleImputer fills in something else than numbers")
         value, missing = value.astype(np.float64), state.get("missing_values", math.nan)
-        if np.isnan(value).any():
-            raise StatisticsError(
-                f"feature {int(np.flatnonzero(np.isnan(value))[0])} was never observed, so scikit-learn drops the column; "
-                f"drop it before fitting, or fit with keep_empty_features=True"
-            )
+        dropped = np.flatnonzero(np.isnan(value))
+        if len(dropped) == len(value):
+            raise StatisticsError("no feature was ever observed, so scikit-learn drops every column")
         if not isinstance(missing, int | float | np.number) or isinstance(missing, bool):
             raise StatisticsError(f"missing_values: expected NaN or a number, got {missing!r}")
         indicator = state.get("indicator_") if state.get("add_indicator") else None
         features = None if indicator is None else np.asarray(inner(indicator)["features_"])
         if features is not None and features.size == 0:
             features = None
-        return cls(value, None if math.isnan(float(missing)) else float(missing), features)
+        sentinel = None if math.isnan(float(missing)) else float(missing)
+        return cls(np.nan_to_num(value), sentinel, features, dropped if dropped.size else None)

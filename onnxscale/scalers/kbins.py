@@ -31,7 +31,7 @@ class KBins:
     sklearn: ClassVar[str] = "KBinsDiscretizer"
 
     def __post_init__(self) -> None:
-        if self.encode not in ENCODES:
+        if self.encode not in list(ENCODES):
             raise StatisticsError(f"encode: expected one of {', '.join(ENCODES)}, got {self.encode!r}")
         try:
             edges = tuple(numbers(row, f"edges[{i}]") for i, row in enumerate(self.edges))

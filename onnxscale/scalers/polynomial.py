@@ -13,15 +13,15 @@ from onnxscale.errors import StatisticsError
 from onnxscale.step import Step
 from onnxscale.transform import Transform
 
-MOST = 100_000  # products of features
+MOST, HIGHEST = 100_000, 64  # products of features, and the degree of one
 
 
 @dataclass(frozen=True, eq=False)
 class Polynomial:
-    """Products of `least` to `degree` of `features` features, their powers only where not interaction_only, 1 first where
+    """Products of `least` to `degree` of `width` features, their powers only where not interaction_only, 1 first where
     include_bias."""
 
-    features: int
+    width: int
     degree: int = 2
     least: int = 0
     interaction_only: bool = False
@@ -30,12 +30,14 @@ class Polynomial:
     sklearn: ClassVar[str] = "PolynomialFeatures"
 
     def __post_init__(self) -> None:
-        for name in ("features", "degree", "least"):
+        for name in ("width", "degree", "least"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise StatisticsError(f"{name}: expected a whole number, got {value!r}")
-        if not self.features or not self.degree:
-            raise StatisticsError("features and degree: expected numbers from 1 on")
+        if not self.width or not self.degree:
+            raise StatisticsError("width and degree: expected numbers from 1 on")
+        if self.width > MOST or max(self.degree, self.least) > HIGHEST:
+            raise StatisticsError(f"expected at most {MOST:,} features and a degree of at most {HIGHEST}")
 
     def transform(self) -> Transform:
         rows = []
@@ -45,11 +47,11 @@ class Polynomial:
                 raise StatisticsError(f"more than {MOST:,} products of features")
         if not rows:
             raise StatisticsError("no product of features is left")
-        return Transform((Step("Monomials", (np.array(rows, np.float64),), {"features": self.features}),))
+        return Transform((Step("Monomials", (np.array(rows, np.float64),), {"features": self.width}),))
 
     def _products(self) -> Iterator[tuple[int, ...]]:
         of = combinations if self.interaction_only else combinations_with_replacement
-        listed = chain.from_iterable(of(range(self.features), d) for d in range(max(1, self.least), self.degree + 1))
+        listed = chain.from_iterable(of(range(self.width), d) for d in range(max(1, self.least), self.degree + 1))
         return chain([()] if self.include_bias else [], listed)
 
     @classmethod

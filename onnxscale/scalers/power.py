@@ -32,7 +32,7 @@ class Power:
     sklearn: ClassVar[str] = "PowerTransformer"
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
+        if self.method not in list(METHODS):
             raise StatisticsError(f"method: expected one of {', '.join(METHODS)}, got {self.method!r}")
         object.__setattr__(self, "lambdas", numbers(self.lambdas, "lambdas"))
         object.__setattr__(self, "mean", optional(numbers, self.mean, "mean"))

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from onnxscale.errors import StatisticsError
-from onnxscale.scalers.values import numbers
+from onnxscale.scalers.values import places
 from onnxscale.step import Array, Step
 from onnxscale.transform import Transform
 
@@ -24,12 +22,7 @@ class Select:
     sklearn: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        columns = numbers(self.columns, "columns")
-        if isinstance(self.width, bool) or not isinstance(self.width, int) or self.width < 1:
-            raise StatisticsError(f"width: expected a whole number from 1 on, got {self.width!r}")
-        if columns.ndim != 1 or not np.isin(columns, np.arange(self.width)).all():
-            raise StatisticsError(f"columns: expected a list of whole numbers from 0 to {self.width - 1}")
-        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "columns", places(self.columns, self.width)[0])
 
     def transform(self) -> Transform:
         return Transform((Step("Select", (self.columns,), {"features": self.width}),))

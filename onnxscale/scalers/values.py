@@ -37,6 +37,16 @@ def divisor(values: object, name: str) -> Array:
     return array
 
 
+def places(columns: object, width: object, name: str = "columns") -> tuple[Array, int]:
+    """Numbers of features and how many features there are. Raises StatisticsError for a number that is none of theirs."""
+    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width < 2**31:
+        raise StatisticsError(f"width: expected a whole number from 1 on, got {str(width)[:40]!r}")
+    array = numbers(columns, name)
+    if array.ndim != 1 or ((array < 0) | (array >= width) | (array != np.floor(array))).any():
+        raise StatisticsError(f"{name}: expected a list of whole numbers from 0 to {width - 1}")
+    return array, width
+
+
 def same_shape(**named: Array | None) -> None:
     """Statistics of one scaler have one width; a rank-0 value goes with any."""
     shapes = {name: values.shape for name, values in named.items() if values is not None and values.ndim}

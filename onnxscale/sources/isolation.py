@@ -47,7 +47,7 @@ def isolated(work: Callable[[], Result], what: str) -> Result:
     if answer is None:
         raise StatisticsError(f"{what} did not finish within {SECONDS} s: a damaged file, or one made to stop readers")
     try:
-        good, value = pickle.loads(answer)  # noqa: S301 - from our own child, not from the file
+        good, value = pickle.loads(answer)  # noqa: S301  of our own child, not of the file. onnxscale: ignore[pickle-executed]
     except (EOFError, pickle.UnpicklingError):
         raise StatisticsError(f"a damaged file: {what} crashed on it (exit code {code})") from None
     if good:

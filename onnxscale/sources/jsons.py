@@ -34,7 +34,7 @@ def read(data: bytes, most: int = DEPTH) -> object:
 
 
 def _loads(text: str) -> object:
-    return json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_float=_float)
+    return json.loads(text, object_pairs_hook=pairs, parse_constant=_constant, parse_float=_float, parse_int=_whole)
 
 
 def _shallow(text: str, most: int) -> None:
@@ -64,6 +64,11 @@ def pairs(items: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 def _constant(text: str) -> NoReturn:
     raise StatisticsError(f"holds {text}, which is no number of a scaler and no JSON")
+
+
+def _whole(text: str) -> int:
+    _float(text)
+    return int(text)
 
 
 def _float(text: str) -> float:

@@ -69,6 +69,8 @@ def _only(read: Statistics, name: str) -> Fitted:
 
 def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fitted, int | None]:
     kind = flat.get("kind")
+    if kind is not None and not isinstance(kind, str):
+        raise StatisticsError(f"kind: expected the name of a scaler, got {str(kind)[:40]!r}")
     own = {f.name for f in dataclasses.fields(KINDS[kind])} if isinstance(kind, str) and kind in KINDS else set()  # type: ignore[arg-type]
     unknown = [k for k in flat if k not in SYNONYMS and k not in INFORMATION and k not in own]
     if unknown:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale.errors import StatisticsError, names
+from onnxscale.scalers.values import numbers
 from onnxscale.sources import sklearns
 from onnxscale.sources.inert import Estimator
 from onnxscale.statistics import Reading, Source, Statistics
@@ -38,8 +39,15 @@ def read(content: Mapping[Any, Any], reading: Reading, source: Source) -> Statis
     unknown = [k for k in content if k not in tell | more | _ANY]
     if unknown:
         raise StatisticsError(f"looks like the attributes of a {name}, which has no {names(unknown)}")
-    state = {str(k): np.asarray(v) if isinstance(v, list) else v for k, v in content.items()}
-    state |= {k: tuple(content[k]) for k in ("feature_range", "quantile_range") if isinstance(content.get(k), list)}
+    state = {str(k): _value(str(k), v) for k, v in content.items()}
     return sklearns.statistics(
         Estimator("sklearn", "sklearn.preprocessing._data", name, sklearns.LiveState(state)), source
     )
+
+
+def _value(key: str, given: Any) -> Any:
+    if not isinstance(given, list):
+        return given
+    if key in ("feature_range", "quantile_range"):
+        return tuple(given)
+    return np.asarray(given, object) if key == "feature_names_in_" else numbers(given, key)

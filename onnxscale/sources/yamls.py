@@ -88,9 +88,7 @@ def _scalar(event: Any) -> object:
         raise StatisticsError(f"line {event.start_mark.line + 1}: holds {text}, which is no number of a scaler")
     if not _NUMBER.match(text):
         return text
-    if re.fullmatch(r"[-+]?[0-9]+", text):
-        return int(text)
     number = float(text)
     if math.isinf(number):
         raise StatisticsError(f"line {event.start_mark.line + 1}: {text[:40]} is larger than a float64")
-    return number
+    return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) else number

@@ -82,8 +82,10 @@ def _transforms(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         return book.noted(node, Data(data.root, steps), scope, old=data.serial)
     if c.last == "preprocess_input":
         data = c.data or Data("")
-        steps = (*data.steps, ("Sub", Ref("mean", c.name)), ("Div", Ref("std", c.name)))
-        return book.noted(node, Data(data.root, steps), scope, old=data.serial)
+        does = calls.keras_mode(_home(book, c.name))
+        if does is None:
+            does = (("Sub", Ref("mean", c.name)), ("Div", Ref("std", c.name)))
+        return book.noted(node, Data(data.root, (*data.steps, *does)), scope, old=data.serial) if does else data
     if c.last in ("to_tensor", "img_to_float", "img_as_float", "img_as_float32", "pil_to_tensor"):
         data = c.data or Data("")
         if c.last == "pil_to_tensor" or rescaled(data.steps):
@@ -96,9 +98,16 @@ def _transforms(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         data = c.data or Data("")
         add = held.steps[1:] if rescaled(data.steps) and rescaled(held.steps[:1]) and not held.whole else held.steps
         book.norms.pop(held.serial, None)
-        made = Data(data.root, (*data.steps, *add), unit=held.unit, written=held.written)
+        made = Data(data.root, (*data.steps, *add), unit=held.unit or data.unit, written=held.written)
         return book.noted(node, made, scope, old=data.serial, by="scaler" if held.of == "Processor" else "code")
     return NOT_MINE
+
+
+def _home(book: Book, name: str) -> str:
+    """The module that a called name is taken from, as far as imports say it."""
+    head, *rest = name.split(".")
+    module, of = book.imported.get(head, ("", ""))
+    return ".".join(p for p in (module, *((of, *rest[:-1]) if rest else ())) if p)
 
 
 def _loads(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:

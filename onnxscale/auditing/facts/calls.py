@@ -48,7 +48,7 @@ OWN_SCALERS = {"scale", "minmax_scale", "robust_scale", "maxabs_scale", "zscore"
 LOADERS = {
     "pickle.load", "pickle.loads", "cPickle.load", "cPickle.loads", "joblib.load", "dill.load", "dill.loads", "cloudpickle.load",
     "cloudpickle.loads", "pd.read_pickle", "pandas.read_pickle", "pickle.Unpickler", "jsonpickle.decode",
-    "sklearn.externals.joblib.load", "_pickle.load", "_pickle.loads",
+    "sklearn.externals.joblib.load", "mlflow.sklearn.load_model", "_pickle.load", "_pickle.loads",
 }  # fmt: skip
 SESSIONS = {
     "InferenceSession",
@@ -99,6 +99,43 @@ def normalize(given: dict[str, Value], text: str, after: bool) -> Made | None:
     return Made(
         "Normalize", (*before, *steps), text, unit=255.0 if before else 0.0, whole=own, written=(written[0], written[1])
     )
+
+
+_CAFFE = (("Sub", np.array([103.939, 116.779, 123.68])), ("Div", np.ones(3)))  # of BGR
+_TORCH = (
+    ("Div", np.asarray(255.0)),
+    ("Sub", np.array([0.485, 0.456, 0.406])),
+    ("Div", np.array([0.229, 0.224, 0.225])),
+)
+_TF = (("Div", np.asarray(127.5)), ("Sub", np.asarray(1.0)))
+_MODES: tuple[tuple[tuple[str, ...], Steps], ...] = (  # the mode of keras.applications.MODEL.preprocess_input
+    (("resnet_v2", "inception_v3", "inception_resnet_v2", "xception", "mobilenet", "mobilenet_v2", "nasnet"), _TF),
+    (("resnet50", "resnet", "vgg16", "vgg19"), _CAFFE),
+    (("densenet",), _TORCH),
+    (("efficientnet", "efficientnet_v2", "convnext", "mobilenet_v3", "regnet"), ()),
+)
+
+
+def keras_mode(module: str) -> Steps | None:
+    """What preprocess_input of a module of keras.applications does to pixels; None where the module is not known."""
+    last = module.rpartition(".")[2]
+    return next((steps for names, steps in _MODES if last in names), None) if "applications" in module else None
+
+
+def keras_layer(last: str, given: dict[str, Value]) -> Steps | None:
+    """keras.layers.Normalization(axis, mean, variance) and Rescaling(scale, offset), with constants; None for any other."""
+    if last == "Normalization":
+        mean, variance = given.get("mean", given.get("1")), given.get("variance", given.get("2"))
+        if isinstance(mean, Known) and isinstance(variance, Known) and (variance.values > 0).all():
+            return ("Sub", mean.values.ravel()), ("Div", np.sqrt(variance.values.ravel()))
+    if last == "Rescaling":
+        scale, offset = given.get("scale", given.get("0")), given.get("offset", given.get("1"))
+        if isinstance(scale, Known) and scale.values.size == 1:
+            added: Steps = (
+                (("Add", offset.values.ravel()),) if isinstance(offset, Known) and offset.values.any() else ()
+            )
+            return ("Mul", scale.values.reshape(())), *added
+    return None
 
 
 def blob(given: dict[str, Value]) -> Steps | None:

@@ -158,6 +158,11 @@ def _each(book: Book, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, scope
         source = value(book, part.iter, scope)
         if isinstance(part.target, ast.Name):
             inner.names[part.target.id] = source if isinstance(source, Data) else Data(part.target.id)
+        elif isinstance(part.iter, ast.Call) and dotted(part.iter.func) == "zip" and isinstance(part.target, ast.Tuple):
+            for one, of in zip(part.target.elts, part.iter.args, strict=False):
+                if isinstance(one, ast.Name):
+                    given = value(book, of, scope)
+                    inner.names[one.id] = given if isinstance(given, Data | Known | Ref) else Data(one.id)
     return value(book, node.elt, inner)
 
 

@@ -10,7 +10,7 @@ from onnxscale.auditing.facts import calls, words
 from onnxscale.auditing.facts.answers import NOT_MINE, Answer, Call
 from onnxscale.auditing.facts.base import Ref
 from onnxscale.auditing.facts.scope import Book, Scope
-from onnxscale.auditing.facts.values import Data, Made, Steps, Text
+from onnxscale.auditing.facts.values import Data, Held, Known, Made, Steps, Text
 from onnxscale.step import Array
 
 _TO_TENSOR = {"ToTensor", "PILToTensor", "ConvertImageDtype", "ToDtype", "ToImageTensor"}
@@ -72,8 +72,13 @@ def makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
                 book.norms.pop(v.serial, None)
             return book.declared(node, made, scope)
         return made
+    layer = calls.keras_layer(c.last, c.given)
+    if layer is not None:
+        return book.declared(node, Made(c.last, layer, book.text(node), unit=255.0 if rescaled(layer) else 0.0), scope)
     if c.last in words.SCALERS:
         return Made(c.last)
+    if c.name == "dict":
+        return Held(dict(c.given))
     if c.last == "Lambda" and isinstance(c.first, Made):
         return c.first
     if c.last in calls.SESSIONS:
@@ -92,6 +97,15 @@ def settings(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         if steps:
             book.noted(node, Data("the input", steps, unit=255.0), scope, by="config")
         return Made("Session")
+    if c.last == "preprocess" and not c.given:
+        return Made("Preprocess")  # OpenVINO's: .preprocess().mean([...]).scale([...])
+    if isinstance(c.base, Made) and c.base.of == "Preprocess":
+        by = c.first
+        if c.last not in ("mean", "scale") or not isinstance(by, Known):
+            return c.base
+        steps = (*c.base.steps, ("Sub" if c.last == "mean" else "Div", by.values.ravel()))
+        made = replace(c.base, steps=steps, text=book.text(node))
+        return book.declared(node, made, scope, by="config")
     if c.last in ("blobFromImage", "blobFromImages"):
         steps = calls.blob(c.given)
         data = c.data or Data("image")

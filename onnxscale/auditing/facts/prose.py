@@ -13,12 +13,15 @@ from onnxscale.step import Array
 _NUMBERS = r"[\[({]\s*(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?:\s*[,;]\s*-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)+)\s*,?\s*[\])}]"
 _NAMED = re.compile(rf"\b(mean|std|standard deviation|stds|means)\b[^\n\[\](){{}}]{{0,24}}{_NUMBERS}", re.IGNORECASE)
 _CALLED = re.compile(rf"Normalize\(\s*{_NUMBERS}\s*,\s*{_NUMBERS}")
+_ROW = re.compile(
+    r"^\|\s*(mean|std)\w*\s*\|\s*(-?[\d.]+(?:\s*,\s*-?[\d.]+)+)\s*\|", re.IGNORECASE | re.MULTILINE
+)  # of a table
 NEAR = 6
 
 
 def read(data: bytes, path: str) -> Facts:
     """Pairs of a mean and a std in a text, at most six lines apart."""
-    text = data.decode("utf-8", "replace")
+    text = _ROW.sub(r"| \1 | [\2] |", data.decode("utf-8", "replace"))
     norms: list[Norm] = []
     for found in _CALLED.finditer(text):
         norms += _norm(path, text, found.start(), _values(found[1]), _values(found[2]))

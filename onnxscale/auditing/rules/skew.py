@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from onnxscale.auditing import comparing, graph
 from onnxscale.auditing.facts.base import Facts, Norm, Ref
@@ -35,17 +35,19 @@ def check(repo: Repository) -> Iterator[Finding]:
     for path, norm in trained:
         if comparing.is_full(norm) and comparing.known(norm) is not None:
             sized.setdefault(comparing.width(norm), []).append((path, norm))
+    by_training = {t.where.path for c in repo.code if c.role == "train" for t in graph.tables_of(repo, c)}
     kinds = {(c.path, f.of) for c in repo.code for f in c.fits if f.role == "train"}
     for code in repo.code:
         if code.role == "test":
             continue
-        serving = [n for n in graph.norms_of(repo, code) if n.role == "serve" and not n.own]
+        serving = [n for n in graph.norms_of(repo, code) if (n.role == "serve" or n.by == "config") and not n.own]
         models = graph.models_of(repo, code)
         if models and all(m.spaces for m in models):
             continue  # what scales there is scaled twice, which is said elsewhere
         mine = [n for n in serving if n.where.path == code.path]
+        own = {t.where.path for t in graph.tables_of(repo, code)} - by_training
         for norm in mine:
-            found = _against(norm, sized)
+            found = _against(norm, sized, own)
             if found is not None:
                 yield found
         yield from _partly(code, serving, trained)
@@ -74,14 +76,16 @@ def _trained(repo: Repository) -> Iterator[tuple[str, Norm]]:
         yield from ((path, t.norm) for t in tables if not t.config and not t.target)
 
 
-def _against(norm: Norm, sized: Mapping[int, Sequence[tuple[str, Norm]]]) -> Finding | None:
-    """Against what training does with as many features, nearest first; the same anywhere near is enough."""
+def _against(norm: Norm, sized: Mapping[int, Sequence[tuple[str, Norm]]], own: Collection[str] = ()) -> Finding | None:
+    """Against what training does with as many features, nearest first; the same anywhere near is enough. own: statistics that
+    serving alone reads: that they agree with it says nothing of training."""
     width = comparing.width(norm)
     one = comparing.known(norm)
     if one is None or comparing.is_rescale(norm) or width < 1 or ((one[0] == 0).all() and (one[1] == 1).all()):
         return None
     others = sized.get(width, ())
     fitting = [(p, n) for p, n in others if (n.where.path, n.function) != (norm.where.path, norm.function)]
+    fitting = [(p, n) for p, n in fitting if p not in own or comparing.differs(norm, n)]
     near = graph.nearest(norm.where.path, fitting)
     reasons = [comparing.differs(norm, n) for n in near]
     if not near or "" in reasons:
