@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxscale.data import pictures
+from onnxscale.data import albums, pictures
 from onnxscale.errors import DataError
 from onnxscale.fitting import images
 from onnxscale.profile import PROBABILITIES
@@ -132,6 +132,21 @@ def test_what_cannot_be_read_is_counted_apart(rgb: tuple[Path, np.ndarray], monk
     assert why["empty.png"] == "empty" and why["text.png"] == "no picture that pillow knows"
     (warned,) = images.fitted(pixels).warnings
     assert warned.startswith("5 could not be read")
+
+
+def test_behind_a_url(rgb: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="needs fsspec")
+    folder, rows = rgb
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/pictures-of-a-test", recursive=True)
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        tar.add(folder, "set")
+    memory.put(str(tmp_path / "all.tar"), "/pictures-of-a-test.tar")
+    for url in ("memory://pictures-of-a-test/", "memory://pictures-of-a-test/**/*", "memory://pictures-of-a-test.tar"):
+        matches(pictures.counted([url]), rows)
+    assert albums.is_pictures("memory://pictures-of-a-test/") and not albums.is_pictures("memory://none/")
+    with pytest.raises(DataError, match="no picture could be read"):
+        pictures.counted(["memory://pictures-of-a-test/none.png"])
 
 
 def test_pixels_as_rows(rgb: tuple[Path, np.ndarray]) -> None:

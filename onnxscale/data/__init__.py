@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from onnxscale import remote
-from onnxscale.data import arrays, engines, files, frames, pictures, tables
+from onnxscale.data import albums, arrays, engines, files, frames, pictures, tables
 from onnxscale.data.base import Batch, Data, Part, Selection
 from onnxscale.data.files import Kind
 from onnxscale.errors import DataError
@@ -71,9 +71,9 @@ def _is_list_of_paths(source: object) -> bool:
 
 
 def _of_files(source: object, chosen: Selection, engine: str, address: str, whole_hash: bool) -> Data:
-    if pictures.is_pictures(source):
+    if albums.is_pictures(source):
         pictures.refuse(chosen)
-        return pictures.opened(pictures.listed(source))
+        return pictures.opened(albums.listed(source))
     paths = files.expanded(source, KINDS)
     kind = files.kind_of(paths, KINDS)
     everything = files.sizes(paths)

@@ -7,29 +7,21 @@ gray ones among coloured ones count in all three channels, as loaders that conve
 
 from __future__ import annotations
 
-import glob
 import io
-import os
-import tarfile
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxscale import remote
+from onnxscale.data.albums import PICTURES, items
 from onnxscale.data.base import Batch, Data, Part, Selection
 from onnxscale.errors import DataError, names
 from onnxscale.step import Array
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-MOST = 1 << 28  # bytes of one file: no picture of 8 bits is this large
 WORKERS = 2  # pillow decodes without Python's lock
 NAMED = 20  # so many of the pictures that could not be read are named
 ROWS = 1 << 16  # pixels of a batch
@@ -41,8 +33,6 @@ _COUNTED = {
 }
 _ALPHA = ("LA", "La", "RGBA", "RGBa", "PA")
 CHANNELS = {1: ("gray",), 3: ("red", "green", "blue")}
-
-Item = tuple[str, Callable[[], bytes]]  # a name and its content
 
 
 @dataclass(eq=False)
@@ -114,26 +104,6 @@ class Pixels:
         """The reverse of `to_json`."""
         counts = {k: np.asarray(v, np.int64) for k, v in content["counts"].items()}
         return Pixels(counts, Counter(content["pictures"]), content["size"], content["unread"], dict(content["why"]))
-
-
-def listed(source: object) -> list[str]:
-    """The paths, URLs and patterns that a source names; nothing of what is no path."""
-    given = list(source) if isinstance(source, list | tuple) else [source]
-    paths = [os.fspath(s) for s in given if isinstance(s, str | os.PathLike)]
-    return paths if len(paths) == len(given) else []
-
-
-def is_pictures(source: object) -> bool:
-    """Whether these are pictures: files, patterns and tars by their names, folders by the first file in them that is not hidden."""
-    paths = listed(source)
-    return bool(paths) and all(map(_is_one, paths))
-
-
-def _is_one(path: str) -> bool:
-    if not remote.is_url(path) and Path(path).is_dir():
-        files = (p for p in Path(path).rglob("*") if p.suffix and not p.name.startswith((".", "_")) and p.is_file())
-        return next(files, Path()).suffix.lower() in PICTURES
-    return path.partition("?")[0].lower().endswith((*PICTURES, *TARS))
 
 
 def refuse(chosen: Selection) -> None:
@@ -211,84 +181,6 @@ def _decoded(content: bytes) -> tuple[Any, str]:
     image.load()
     kind = _COUNTED[mode][0]
     return (image if kind in (mode, "I;16") else image.convert(kind)), mode
-
-
-def items(paths: Sequence[str]) -> Iterator[Item]:
-    """The pictures of folders, tars, files, patterns and URLs, in the order of their names in each."""
-    for path in paths:
-        bare = path.partition("?")[0].lower()
-        if bare.endswith(TARS):
-            yield from _of_tar(path)
-        elif remote.is_url(path):
-            yield from ((url, _far(url)) for url in _listed(path))
-        else:
-            yield from ((name, _near(name)) for name in _files(path))
-
-
-def _files(path: str) -> Iterable[str]:
-    if Path(path).is_dir():
-        return sorted(
-            str(p) for p in Path(path).rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith(".")
-        )
-    there = [path] if Path(path).is_file() else sorted(glob.glob(path, recursive=True))
-    if not there:
-        raise DataError(f"{path}: no such file, folder or pattern")
-    return there
-
-
-def _near(path: str) -> Callable[[], bytes]:
-    def read() -> bytes:
-        if (size := Path(path).stat().st_size) > MOST:
-            raise DataError(f"{size:,} bytes, more than {MOST:,}")
-        return Path(path).read_bytes()
-
-    return read
-
-
-def _far(url: str) -> Callable[[], bytes]:
-    def read() -> bytes:
-        there = remote.opened(url)
-        if there.size > MOST:
-            raise DataError(f"{there.size:,} bytes, more than {MOST:,}")
-        return there.whole()
-
-    return read
-
-
-def _listed(url: str) -> list[str]:
-    if not url.endswith("/") and "*" not in url:
-        return [url]
-    import fsspec
-
-    system, path = fsspec.core.url_to_fs(url)
-    there = system.glob(path) if "*" in url else system.find(path)
-    return [system.unstrip_protocol(p) for p in sorted(there) if p.lower().endswith(PICTURES)]
-
-
-def _of_tar(path: str) -> Iterator[Item]:
-    """Entries as they come; only the picture at hand is in memory. Raises DataError where it is no tar, or a damaged one."""
-    try:
-        far = remote.opened(path) if remote.is_url(path) else None
-        opening = partial(far.system.open, far.path) if far else Path(path).open
-        with opening("rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            for entry in tar:
-                if not entry.isfile() or not entry.name.lower().endswith(PICTURES):
-                    continue
-                name = f"{path}/{entry.name}"
-                if entry.size > MOST:
-                    yield name, _refusing(f"{entry.size:,} bytes, more than {MOST:,}")
-                    continue
-                held = tar.extractfile(entry)
-                yield name, partial(bytes, held.read() if held else b"")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a tar ({error})") from None
-
-
-def _refusing(reason: str) -> Callable[[], bytes]:
-    def read() -> bytes:
-        raise DataError(reason)
-
-    return read
 
 
 def opened(paths: Sequence[str], about: Mapping[str, Any] | None = None) -> Data:

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from onnxscale import data
-from onnxscale.data import Selection, pictures
+from onnxscale.data import Selection, albums, pictures
 from onnxscale.errors import DataError
 from onnxscale.fitting import images, kinds
 from onnxscale.fitting.kinds import Settings
@@ -58,7 +58,7 @@ def fit(
         raise DataError(f"a {kind} scaler by groups: only mean and std are fitted by group")
     aims = (target,) if isinstance(target, str) else tuple(target)
     chosen = Selection(tuple(columns), tuple(exclude), where, tuple(t for t in aims if t), (1, 1), group, axis, steps)
-    if pictures.is_pictures(source):
+    if albums.is_pictures(source):
         return _of_pictures(source, kind, chosen, tell)
     row = kinds.kind(kind, asked)
     plain = kinds.kind("standard", Settings()) if group else row  # of a target
@@ -91,9 +91,7 @@ def _of_pictures(source: object, kind: str, chosen: Selection, tell: Tell) -> St
     if kind not in ("standard", "image"):
         raise DataError(f"a {kind} scaler of pictures: they are fitted as kind image, a mean and std for each channel")
     pictures.refuse(chosen)
-    return Statistics(
-        {None: images.fitted(pictures.counted(pictures.listed(source), tell))}, {}, _origin(source, 0, "")
-    )
+    return Statistics({None: images.fitted(pictures.counted(albums.listed(source), tell))}, {}, _origin(source, 0, ""))
 
 
 def summarize(source: object, selection: Selection | None = None, *, correlation: bool = False) -> Summary:

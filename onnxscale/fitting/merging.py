@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxscale import data
-from onnxscale.data import Selection, pictures
+from onnxscale.data import Selection, albums, pictures
 from onnxscale.errors import DataError, names
 from onnxscale.fitting import images, kinds, rounds
 from onnxscale.fitting.measuring import measured
@@ -43,9 +43,9 @@ def shard(
     of counts (rounds.py), the first one or that `after` another, which give quantiles to the merged whole. The rest as in `fit`.
     Raises DataError."""
     chosen = replace(selection or Selection(), shard=part)
-    if pictures.is_pictures(source):
+    if albums.is_pictures(source):
         pictures.refuse(chosen)
-        paths = pictures.listed(source)
+        paths = albums.listed(source)
         return images.summary(pictures.counted(paths, tell, shard=part), part, paths)
     with closing(data.opened(source, chosen, engine=engine, address=address, whole_hash=whole_hash)) as opened:
         found = measured(opened, correlation=correlation, units=units, tell=tell)
