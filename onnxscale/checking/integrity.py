@@ -18,6 +18,7 @@ from onnxscale.step import Array
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -999999.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, -32768.0,
 32767.0, 65535.0, 2147483647.0, -2147483648.0, 1e20, -1e20, 1e30, -1e30, 1e10, -1e10, 0.0)  # fmt: skip
 SURE = 1e-6  # the chance of it in good data, below which it is broken
+OFTEN = 0.5  # share of the training rows of one value, from which that value alone may be drift
 FILLED = 0.5  # share of a column that is missing and was not, to be broken
 STANDING = 0.03  # share of a column that is one sentinel
 FAR = 20.0  # ranges beyond the range
@@ -56,13 +57,9 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
             Warned("missing", name[j], f"{gone[j]:.2%} of the rows have no number (training: {usual[j]:.2%})")
         )
     if reference.measured:
-        step = np.diff(reference.law.cdf, axis=1).max(axis=1)
-        with np.errstate(all="ignore"):
-            chance = np.where(sample.kept > 0, np.clip(step + 1 / 64, 0, 1) ** sample.kept, 1.0)
-        for j in np.flatnonzero((sample.low == sample.high) & reference.varied & (chance < SURE)):
-            found.constant[int(j)] = (
-                f"every value is {sample.low[j]:g} (training: {reference.low[j]:g} to {reference.high[j]:g})"
-            )
+        constant, still = _constant(reference, sample)
+        found.constant.update(constant)
+        warned += [Warned("constant", name[j], word) for j, word in still.items()]
         for j in np.flatnonzero((sample.low < reference.low) | (sample.high > reference.high)):
             if int(j) not in found.constant and (said := _standing(reference, sample, int(j))):
                 found.sentinel[int(j)] = said
@@ -94,6 +91,22 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
                 )
             )
     return Broken(found.missing, found.constant, found.sentinel, tuple(warned))
+
+
+def _constant(reference: Reference, sample: Sample) -> tuple[dict[int, str], dict[int, str]]:
+    """Columns of one value that had more beyond doubt; apart those that mostly had this value: drift does that too."""
+    steps = np.diff(reference.law.cdf, axis=1)
+    at = steps.argmax(axis=1)
+    columns = np.arange(reference.width)
+    step = steps[columns, at]
+    low, high = reference.law.points[columns, at], reference.law.points[columns, at + 1]
+    usual = (step > OFTEN) & (sample.low >= low) & (sample.low <= high)
+    chance = np.where(sample.kept > 0, np.clip(step + 1 / 64, 0, 1) ** sample.kept, 1.0)
+    found: tuple[dict[int, str], dict[int, str]] = ({}, {})
+    for j in np.flatnonzero((sample.low == sample.high) & reference.varied & (chance < SURE)):
+        word = f"every value is {sample.low[j]:g} (training: {reference.low[j]:g} to {reference.high[j]:g})"
+        found[int(usual[j])][int(j)] = word
+    return found
 
 
 def _standing(reference: Reference, sample: Sample, j: int) -> str:

@@ -201,7 +201,11 @@ def _moved(seen: Evidence, moved: order.Order, base: Check) -> Check:
         check = replace(base, verdict="bgr" if bgr else "exchanged", evidence=evidence)
         return _said(check, _columns(seen, columns, said), pair=f"{seen.names[a]} and {seen.names[b]}")
     check = replace(base, verdict="permuted", evidence=evidence)
-    return _said(check, _columns(seen, columns[:LISTED], said), count=columns.size)
+    return _said(
+        check,
+        _columns(seen, columns[:LISTED], said),
+        count=f"at least {columns.size}" if moved.partial else columns.size,
+    )
 
 
 def _converted(seen: Evidence, other: list[units.Converted], ease: float, base: Check) -> Check:

@@ -32,13 +32,15 @@ SUSPECTED = 1200  # columns that are compared with one another
 @dataclass(frozen=True, eq=False)
 class Order:
     """place: what the model calls the columns of the data, a permutation (F,). cycles: of those that moved. gain:
-    nats. strain: how the data fits in this order."""
+    nats. strain: how the data fits in this order, mean, worst: of those that moved. partial: whether more columns look
+    out of place than are compared."""
 
     place: Array
     cycles: tuple[tuple[int, ...], ...]
     gain: float
     strain: float
     worst: float
+    partial: bool = False
 
 
 def rearranged(reference: Reference, sample: Sample, fit: Fit) -> Order | None:
@@ -76,6 +78,7 @@ def rearranged(reference: Reference, sample: Sample, fit: Fit) -> Order | None:
     return Order(
         moved, tuple(tuple(columns[list(c)].tolist()) for c, _, _ in kept), float(sum(p for _, p, _ in kept)),
         float(np.nanmean(strain)), float(np.nanmean(strain[np.isin(columns, columns[inside])])),
+        reference.width > WIDEST and columns.size == SUSPECTED,
     )  # fmt: skip
 
 
