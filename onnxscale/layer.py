@@ -76,7 +76,7 @@ def _inside(feed: Feed, placements: Sequence[Placement]) -> Feed:
         ends = _ends(p) if p.role == "input" and p.spec.name in arrays else None
         if ends is not None:
             raw = arrays[p.spec.name]
-            low, high = (align(e, raw.ndim, p.axis % raw.ndim if raw.ndim else 0) for e in ends)
+            low, high = (align(e, raw.ndim, p.raw_axis % raw.ndim if raw.ndim else 0) for e in ends)
             clipped = np.clip(np.nan_to_num(raw.astype(np.float64)), low, high)
             arrays[p.spec.name] = samples.as_dtype(clipped, raw.dtype.name)
     return replace(feed, raw=arrays)

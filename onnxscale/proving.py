@@ -62,9 +62,9 @@ def prove(
         found = Comparison(VERIFIED, "nothing changed before the outputs", seed, 0, (), (), (), {}, "proof")
         nodes = 0
         if parts.ends:
-            theirs, ours = (
-                _cut(m, p, parts, limit) for m, p in ((original, original.skeleton), (bare.model, bare.proto))
-            )
+            beside = [n for p in inputs.placements if p.guard is not None for n in p.guard.outputs.values()]
+            theirs = _cut(original, original.skeleton, parts.ends, limit)
+            ours = _cut(bare.model, bare.proto, (*parts.ends, *beside), limit)
             content, nodes = ours.SerializeToString(), len(ours.graph.node)
             cut = Subject(ours, modelfile.open_model(content), content, subject.seams)
             small = modelfile.open_model(theirs)
@@ -241,7 +241,7 @@ def _digest(where: ModelFile | str, offset: int, length: int) -> str:
     return total.hexdigest()
 
 
-def _cut(model: ModelFile, proto: onnx.ModelProto, parts: Parts, limit: int) -> onnx.ModelProto:
+def _cut(model: ModelFile, proto: onnx.ModelProto, ends: Sequence[str], limit: int) -> onnx.ModelProto:
     """The part of a model from its inputs to the ends, with its constants."""
     left = limit
 
@@ -249,14 +249,12 @@ def _cut(model: ModelFile, proto: onnx.ModelProto, parts: Parts, limit: int) -> 
         nonlocal left
         left -= tensors.nbytes(tensor)
         if left < 0:
-            raise Unproved(f"the part of the model up to {names(parts.ends, 3)} has over {limit:,} bytes of its own")
+            raise Unproved(f"the part of the model up to {names(ends, 3)} has over {limit:,} bytes of its own")
         return loaded(model)(tensor)
 
-    made = seam.cut(proto, proto.graph.input, parts.ends, weighed)
+    made = seam.cut(proto, proto.graph.input, ends, weighed)
     if made is None:
-        raise Unproved(
-            f"what changed cannot be cut out of the model: {names(parts.ends, 3)} do not follow from its inputs"
-        )
+        raise Unproved(f"what changed cannot be cut out of the model: {names(ends, 3)} do not follow from its inputs")
     for tensor in walk.tensors(made):
         tensor.CopyFrom(loaded(model)(tensor))
     for attribute in (a for body in walk.bodies(made) for node in body.graph.node for a in node.attribute):

@@ -257,6 +257,30 @@ def test_a_second_bake_before_a_guarded_model(tmp_path: Path) -> None:
     assert "x_guard_outside" in recognition.guard_outputs(modelfile.open_model(again.to_bytes()))
 
 
+@pytest.mark.parametrize("form", ["auto", "nodes"])
+@pytest.mark.parametrize("mode", ["observe", "clamp"])
+def test_a_guard_of_a_large_model_is_proved(mode: str, form: str) -> None:
+    model = build.mlp(hidden=400).SerializeToString()
+    baked = onnxscale.bake(model, known(), guard=mode, guard_stats=True, form=form).verify(limit=len(model) - 200)
+    found = baked.comparison
+    assert found is not None and found.verified and found.how == "proof", found
+    assert baked.folds == (form == "auto") and "x_guard_sum" in [s.tensor for s in found.seams]
+
+
+@pytest.mark.parametrize("how", [{}, {"input_dtype": "uint8"}, {"channels": "reversed"}])
+@pytest.mark.parametrize("mode", ["", *MODES])
+def test_images_with_the_channels_last(mode: str, how: dict[str, str]) -> None:
+    stats = {"kind": "standard", "mean": [120.0, 115, 100], "std": [58.0, 57, 50], "data_min": [0.0, 1, 2]}
+    baked = onnxscale.bake(
+        build.cnn(), {**stats, "data_max": [250.0, 251, 252]}, layout="nhwc", guard=mode, **how
+    ).verify()
+    assert baked.comparison is not None and baked.comparison.verified, text.comparison(baked.comparison)
+    if mode:
+        guard = baked.plan.placements[0].guard
+        assert guard is not None and guard.low is not None and guard.axis == 3
+        assert guard.low.tolist() == ([2, 1, 0] if "channels" in how else [0, 1, 2])
+
+
 def test_a_wrong_guard_is_found() -> None:
     """The verifier is no formality: a model whose guard counts against other bounds differs."""
     from dataclasses import replace
