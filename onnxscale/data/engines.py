@@ -110,7 +110,7 @@ def _dask(table: Table, paths: list[str], address: str) -> tuple[Any, Any]:
     if address:
         from distributed import Client
 
-        client = Client(address)  # type: ignore[no-untyped-call]
+        client = Client(address)
     how: Any = {"parquet": dd.read_parquet, "csv": dd.read_csv, "jsonlines": dd.read_json}.get(table.name)
     if how is None:
         raise DataError(f"Dask does not read {table.name} files")

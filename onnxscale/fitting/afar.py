@@ -68,7 +68,7 @@ def _dask(native: Any, columns: Sequence[str], searches: Searches) -> Iterator[d
     parts = native.to_delayed()
     for at in range(0, len(parts), TOGETHER):
         tasks = [delayed(_of_pandas)(p, list(columns), list(searches)) for p in parts[at : at + TOGETHER]]
-        yield from compute(*tasks)  # type: ignore[no-untyped-call]
+        yield from compute(*tasks)
 
 
 def _spark(native: Any, columns: Sequence[str], searches: Searches) -> Iterator[dict[int, Tally]]:
