@@ -147,40 +147,21 @@ def test_ibis_tables(tmp_path: Path) -> None:
     same(profile_of(onnxscale.fit(table, exact=False)), profile_of(onnxscale.fit(folder, exact=False)))
 
 
-def test_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moto = pytest.importorskip("moto.server", reason="needs moto[server] and s3fs")
-    s3fs = pytest.importorskip("s3fs", reason="needs moto[server] and s3fs")
-    for key, value in (
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(key, value)
-    server = moto.ThreadedMotoServer(port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        store = s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}", skip_instance_cache=True)
-        store.mkdir("bucket")
-        folder = parts(tmp_path / "parts", 3)
-        for path in folder.iterdir():
-            store.put(str(path), f"bucket/parts/{path.name}")
-        np.save(tmp_path / "x.npy", HARD["usual"][:, None])
-        store.put(str(tmp_path / "x.npy"), "bucket/x.npy")
-        (tmp_path / "x.csv").write_text("a,b\n1,2\n3,5\n")
-        store.put(str(tmp_path / "x.csv"), "bucket/x.csv")
-        here = profile_of(onnxscale.fit(folder))
-        for source in ("s3://bucket/parts/", "s3://bucket/parts/*.parquet"):
-            found = profile_of(onnxscale.fit(source))
-            same(found, here)
-            assert found.about["files"][0]["etag"]
-        np.testing.assert_allclose(
-            profile_of(onnxscale.fit("s3://bucket/x.npy")).std, [HARD["usual"].std()], rtol=1e-12
-        )
-        assert profile_of(onnxscale.fit("s3://bucket/x.csv")).mean.tolist() == [2, 3.5]
-    finally:
-        server.stop()
+def test_an_object_store(object_store: Any, tmp_path: Path) -> None:
+    folder = parts(tmp_path / "parts", 3)
+    for path in folder.iterdir():
+        object_store.put(str(path), f"bucket/parts/{path.name}")
+    np.save(tmp_path / "x.npy", HARD["usual"][:, None])
+    object_store.put(str(tmp_path / "x.npy"), "bucket/x.npy")
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n3,5\n")
+    object_store.put(str(tmp_path / "x.csv"), "bucket/x.csv")
+    here = profile_of(onnxscale.fit(folder))
+    for source in ("s3://bucket/parts/", "s3://bucket/parts/*.parquet"):
+        found = profile_of(onnxscale.fit(source))
+        same(found, here)
+        assert found.about["files"][0]["etag"]
+    np.testing.assert_allclose(profile_of(onnxscale.fit("s3://bucket/x.npy")).std, [HARD["usual"].std()], rtol=1e-12)
+    assert profile_of(onnxscale.fit("s3://bucket/x.csv")).mean.tolist() == [2, 3.5]
 
 
 @pytest.mark.parametrize("engine", ["polars", "duckdb", "pyarrow", "dask"])
