@@ -166,7 +166,8 @@ GUARD = "guard:"
 
 def guards(node: onnx.NodeProto) -> bool:
     """Whether a node belongs to a guard, which reads raw values beside the scaler."""
-    return node.name.startswith(PREFIX + GUARD)
+    # A damaged file's name may be bytes: protobuf hands out what is not UTF-8 so.
+    return isinstance(node.name, str) and node.name.startswith(PREFIX + GUARD)
 
 
 class Writer:

@@ -371,3 +371,12 @@ def test_a_damaged_model_is_an_error_or_an_answer_and_never_a_crash(base: bytes,
         damaged[at % len(base)] ^= 1 << bit
     with contextlib.suppress(onnxscale.OnnxscaleError):
         onnxscale.diff(bytes(damaged), z())
+
+
+def test_node_names_that_are_not_utf8_are_compared_like_others() -> None:
+    model = onnx.load_from_string(BASES[1])
+    for node in model.graph.node:
+        node.name = f"name of {node.name}"
+    odd = model.SerializeToString().replace(b"name of", b"name \xfff")
+    assert isinstance(onnx.load_from_string(odd).graph.node[0].name, bytes)
+    assert onnxscale.diff(odd, z()).same
