@@ -166,8 +166,7 @@ GUARD = "guard:"
 
 def guards(node: onnx.NodeProto) -> bool:
     """Whether a node belongs to a guard, which reads raw values beside the scaler."""
-    # A damaged file's name may be bytes: protobuf hands out what is not UTF-8 so.
-    return isinstance(node.name, str) and node.name.startswith(PREFIX + GUARD)
+    return isinstance(node.name, str) and node.name.startswith(PREFIX + GUARD)  # bytes where it is not UTF-8
 
 
 class Writer:
