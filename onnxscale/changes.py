@@ -44,11 +44,12 @@ def differs(here: Space, there: Space, tolerance: float | None = None) -> Differ
     """
     read_back = bool(here.rounding or there.rounding)
     exact = tolerance is None and not read_back
-    found = compare(here, there, (TOLERANCE if read_back else 0.0) if tolerance is None else tolerance)
+    known = here.transform is not None and there.transform is not None
+    mine, yours = (constants(s.transform) if known and s.transform is not None else {} for s in (here, there))
+    least = TOLERANCE if read_back else 0.0 if mine and yours else NOISE
+    found = compare(here, there, least if tolerance is None else tolerance)
     if found is None or not found.off:
         return found
-    assert here.transform is not None and there.transform is not None
-    mine, yours = constants(here.transform), constants(there.transform)
     if exact and mine and yours:
         same = _alike(mine, yours)
         found = Difference(found.reason, tuple(o for o in found.off if o.feature >= same.size or not same[o.feature]))
