@@ -37,8 +37,6 @@ def test_answers_with_another_number_of_rows_are_compared() -> None:
         build.tensor([3], "most", np.int64), build.tensor([0.5], "iou"), build.tensor([0.0], "score"),
     ]  # fmt: skip
     node = helper.make_node("NonMaxSuppression", ["x", "scores", "most", "iou", "score"], ["y"])
-    made = build.model(
-        [node], [build.value("x", (1, 6, 4))], [build.value("y", ("n", 3), T.INT64)], held, opset=17
-    )
+    made = build.model([node], [build.value("x", (1, 6, 4))], [build.value("y", ("n", 3), T.INT64)], held, opset=17)
     found = onnxscale.bake(made, build.stats(np.arange(6) - 3.0, np.arange(1, 7) / 3), axis=1).verify().comparison
     assert found is not None and found.outputs
