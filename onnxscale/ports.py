@@ -11,6 +11,7 @@ from onnxscale import graph, modelfile, origins, recognition
 from onnxscale.errors import ModelError
 from onnxscale.graph import InputSpec
 from onnxscale.modelfile import ModelFile
+from onnxscale.recognition import Leading
 from onnxscale.spaces import RAW, UNKNOWN, Space, compare
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
 from onnxscale.transform import Transform
@@ -92,14 +93,19 @@ def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) 
     if record is None and spec.dtype in graph.FLOATS:
         lead = recognition.leading(model, spec.name)
         rank = None if spec.shape is None else len(spec.shape)
-        axis = lead.axis if rank is None else lead.axis + rank
-        known = Source("onnx graph", model.name)
-        seen = Space(lead.transform, axis if lead.transform.shape else None, rounding=_FLOAT32, source=known)
         if lead.is_scaler:
-            return Port("input", spec.name, RAW, seen, "recognized", spec)
+            return Port("input", spec.name, RAW, _seen(model, lead, rank), "recognized", spec)
+        lead = recognition.normalized(model, lead, rank)
         if lead.ops:
-            return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec, maybe=seen)
+            return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec, maybe=_seen(model, lead, rank))
     return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
+
+
+def _seen(model: ModelFile, lead: Leading, rank: int | None) -> Space:
+    """What leading nodes make of an input."""
+    axis = lead.axis if rank is None else lead.axis + rank
+    known = Source("onnx graph", model.name)
+    return Space(lead.transform, axis if lead.transform.shape else None, rounding=_FLOAT32, source=known)
 
 
 def _given(entry: Mapping[str, Any]) -> Transform:
