@@ -65,9 +65,9 @@ def of_statistics(statistics: Statistics) -> tuple[Port, ...]:
     """The ports that statistics speak of; their inside is the scaled values."""
     parts = (("input", statistics.inputs), ("output", statistics.outputs))
     return tuple(
-        Port(role, name, RAW, of_fitted(fitted, statistics.source), "declared")
+        Port(role, name, _raw(space), space, "declared")
         for role, part in parts
-        for name, fitted in part.items()
+        for name, space in ((n, of_fitted(f, statistics.source)) for n, f in part.items())
     )
 
 
@@ -86,7 +86,7 @@ def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) 
         recorded = _space(entries, given | _joined(parts), spec)
         found = _contradiction(model, entries[0], parts[0])
         if found is None:
-            outside = replace(recorded, transform=given) if given.steps else RAW
+            outside = replace(recorded, transform=given) if given.steps else _raw(recorded)
             return Port("input", spec.name, outside, recorded, "baked", spec)
         nodes = replace(recorded, transform=_joined([found, *parts[1:]]), rounding=_FLOAT32)
         return Port("input", spec.name, RAW, nodes, "recognized", spec, LIES)
@@ -142,7 +142,13 @@ def _output(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec)
     forward = Transform(steps).inverse()
     if forward is None:
         raise ModelError(f"{model.name}: the scaler of output {spec.name!r} has no inverse")
-    return Port("output", spec.name, RAW, _space(entries, forward, spec), "baked", spec)
+    inside = _space(entries, forward, spec)
+    return Port("output", spec.name, _raw(inside), inside, "baked", spec)
+
+
+def _raw(inside: Space) -> Space:
+    """Raw values of the features that a scaler was made for."""
+    return replace(RAW, features=inside.features, units=inside.units)
 
 
 def _entries(record: Mapping[str, Any] | None, role: str, tensor: str) -> list[Mapping[str, Any]]:
