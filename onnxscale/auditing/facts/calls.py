@@ -15,7 +15,7 @@ SAME = {
     "tensor", "as_tensor", "from_numpy", "resize", "letterbox", "crop", "center_crop", "pad", "moveaxis", "rollaxis", "swapaxes",
     "float32", "float64", "float16", "stack", "concatenate", "cast", "convert_to_tensor", "convert", "cvtColor", "atleast_2d",
     "atleast_1d", "require", "clip", "to_numpy", "fillna", "thumbnail", "tile", "expand", "flip", "nan_to_num", "constant",
-    "Variable", "device_put", "values", "list", "interpolate", "asanyarray", "ToPILImage", "to_pil_image", "fromarray", "rot90",
+    "Variable", "alias", "device_put", "values", "list", "interpolate", "asanyarray", "ToPILImage", "asnumpy", "device_get", "to_device", "to_pil_image", "fromarray", "rot90",
 }  # fmt: skip
 # of constants too
 CONSTANT = SAME | {"tuple", "FloatTensor", "Tensor", "DoubleTensor", "broadcast_to"}
@@ -65,7 +65,7 @@ WRITERS = {
     "save_model", "savetxt", "convert_sklearn", "to_onnx", "save_pretrained", "to_pickle", "export_onnx", "bake",
 }  # fmt: skip
 PROCESSORS = ("ImageProcessor", "ImageProcessorFast", "FeatureExtractor", "Processor", "ImageProcessorPil")
-SPLITS = {"train_test_split", "random_split"}
+SPLITS = {"train_test_split", "random_split", "randomSplit"}
 TEN = Known(np.array([0.485, 0.456, 0.406])), Known(np.array([0.229, 0.224, 0.225]))
 
 
@@ -136,6 +136,29 @@ def keras_layer(last: str, given: dict[str, Value]) -> Steps | None:
             )
             return ("Mul", scale.values.reshape(())), *added
     return None
+
+
+def intensity(last: str, given: dict[str, Value]) -> Steps | None:
+    """MONAI's NormalizeIntensity(subtrahend, divisor) and ScaleIntensityRange(a_min, a_max, b_min, b_max), with constants."""
+    last = last.removesuffix("d").removesuffix("Dict")
+    if last == "NormalizeIntensity":
+        by, unit = given.get("subtrahend"), given.get("divisor")
+        return (("Sub", by.values.ravel()), ("Div", unit.values.ravel())) if isinstance(by, Known) and isinstance(unit, Known) else None
+    if last != "ScaleIntensityRange":
+        return None
+    low, high, to, until = (given.get(k) for k in ("a_min", "a_max", "b_min", "b_max"))
+    if not (isinstance(low, Known) and isinstance(high, Known) and isinstance(to, Known) and isinstance(until, Known)):
+        return None
+    span = (until.values - to.values) / (high.values - low.values)
+    return (("Sub", low.values.ravel()), ("Mul", span.ravel()), ("Add", to.values.ravel()))
+
+
+def timm(given: dict[str, Value], more: bool) -> Steps:
+    """timm.data.create_transform(mean, std): those of ImageNet where nothing is said. more: arguments that are not written."""
+    mean, std = given.get("mean"), given.get("std")
+    if mean is None and std is None and not more:
+        mean, std = TEN
+    return (*rescale(255.0), ("Sub", operand(mean, "mean")), ("Div", operand(std, "std")))
 
 
 def blob(given: dict[str, Value]) -> Steps | None:

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
+
 from onnxscale.auditing.facts import calls, words
 from onnxscale.auditing.facts.answers import NOT_MINE, Answer, Call
 from onnxscale.auditing.facts.base import Ref
@@ -13,6 +15,7 @@ from onnxscale.auditing.facts.scope import Book, Scope
 from onnxscale.auditing.facts.values import Data, Held, Known, Made, Steps, Text
 from onnxscale.step import Array
 
+_TRANSFORMS = {"transform", "transforms", "normalize", "normalization", "preprocess", "preprocessing", "preprocessor", "augmentation"}
 _TO_TENSOR = {"ToTensor", "PILToTensor", "ConvertImageDtype", "ToDtype", "ToImageTensor"}
 
 
@@ -75,9 +78,17 @@ def makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     layer = calls.keras_layer(c.last, c.given)
     if layer is not None:
         return book.declared(node, Made(c.last, layer, book.text(node), unit=255.0 if rescaled(layer) else 0.0), scope)
-    if c.last in words.SCALERS:
+    listed_steps = calls.intensity(c.last, c.given)
+    if listed_steps is not None:
+        return book.declared(node, Made(c.last, listed_steps, book.text(node)), scope)
+    if c.last in words.SCALERS or (c.last == "Normalization" and not c.given.keys() & {"mean", "1"}):
         return Made(c.last)
-    if c.name == "dict":
+    if c.last == "create_transform" and "timm" in ".".join(book.imported.get(c.name.split(".")[0], ())):
+        steps = calls.timm(c.given, any(k.arg is None for k in node.keywords))
+        return book.declared(node, Made("Compose", steps, book.text(node), unit=255.0), scope)
+    if c.last == "instantiate" and set(words.words(book.text(node))) & _TRANSFORMS:
+        return Made("Processor", (("Sub", Ref("mean", "mean")), ("Div", Ref("std", "std"))), book.text(node))
+    if c.name == "dict" and not (c.given.keys() == {"0"} and isinstance(c.first, Known)):  # else dict(zip(names, values))
         return Held(dict(c.given))
     if c.last == "Lambda" and isinstance(c.first, Made):
         return c.first
@@ -111,5 +122,11 @@ def settings(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         data = c.data or Data("image")
         if not steps:
             return data
-        return book.noted(node, Data(data.root, (*data.steps, *steps), unit=255.0), scope, old=data.serial)
+        mean = steps[0][1] if steps[0][0] == "Sub" and not isinstance(steps[0][1], Ref) else None
+        written = (mean, None) if mean is None or mean.size != 3 else (mean, np.full(3, 57.6))
+        made = Data(data.root, (*data.steps, *steps), unit=255.0, written=written)
+        return book.noted(node, made, scope, old=data.serial)
+    if c.last in ("crop_mirror_normalize", "CropMirrorNormalize"):  # NVIDIA's DALI
+        steps = (("Sub", calls.operand(c.given.get("mean"), "mean")), ("Div", calls.operand(c.given.get("std"), "std")))
+        return book.noted(node, Data("image", steps, unit=255.0), scope)
     return NOT_MINE

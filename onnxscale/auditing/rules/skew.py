@@ -47,7 +47,7 @@ def check(repo: Repository) -> Iterator[Finding]:
         mine = [n for n in serving if n.where.path == code.path]
         own = {t.where.path for t in graph.tables_of(repo, code)} - by_training
         for norm in mine:
-            found = _against(norm, sized, own)
+            found = _against(norm, sized, own) or _bent(norm, code, sized)
             if found is not None:
                 yield found
         yield from _partly(code, serving, trained)
@@ -97,6 +97,18 @@ def _against(norm: Norm, sized: Mapping[int, Sequence[tuple[str, Norm]]], own: C
     match = near[at]
     evidence = f"{norm.text}: {comparing.shown(norm)}  ~  {match.text}: {comparing.shown(match)}"
     return rule.at(norm.where, message.format(match.where), evidence, match.where)
+
+
+def _bent(norm: Norm, code: Facts, sized: Mapping[int, Sequence[tuple[str, Norm]]]) -> Finding | None:
+    """The same constants, of logarithms in training, and in serving of the values as they come, in one function with the run."""
+    if norm.before or not any(r.at == norm.where and not r.touched for r in code.runs):
+        return None
+    near = graph.nearest(norm.where.path, sized.get(comparing.width(norm), ()))
+    same = [n for n in near if comparing.known(n) is not None and not comparing.differs(norm, n)]
+    if not same or not all(n.before for n in same):
+        return None
+    said = f"scales without {same[0].before[0]}, which {same[0].where} applies first"
+    return SKEW.at(norm.where, said, f"{norm.text}  ~  {same[0].text}", same[0].where)
 
 
 def _partly(code: Facts, serving: list[Norm], trained: list[tuple[str, Norm]]) -> Iterator[Finding]:
