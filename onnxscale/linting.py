@@ -189,7 +189,12 @@ def _reversed_digit(mean: Array, std: Array) -> Iterator[Finding]:
     for known, _, m, s in _constants(mean.size):
         for what, values, right, kept, of in (("mean", mean, m, std, s), ("std", std, s, mean, m)):
             off = np.flatnonzero(np.abs(values - right[::-1]) > NEAR * np.abs(right[::-1]))
-            if off.size == 1 and np.unique(right).size == right.size >= 3 and _same(kept, of[::-1]) and not _same(kept, of):
+            if (
+                off.size == 1
+                and np.unique(right).size == right.size >= 3
+                and _same(kept, of[::-1])
+                and not _same(kept, of)
+            ):
                 yield _slipped(what, int(off[0]), values, known.name, right[::-1])
 
 

@@ -6,10 +6,29 @@ from __future__ import annotations
 from typing import Any
 
 from tests import planted as P
-from tests.teams import B, BARE, BT, FIVE_M, FIVE_S, HALF, LIT, LIT_MAIN, M, MEAN, OLD, STATS, STD, T, TORCH_TABLE, S, fill, filled, serving
+from tests.teams import (
+    BARE,
+    BT,
+    FIVE_M,
+    FIVE_S,
+    HALF,
+    LIT,
+    LIT_MAIN,
+    MEAN,
+    OLD,
+    STATS,
+    STD,
+    TORCH_TABLE,
+    B,
+    M,
+    S,
+    T,
+    fill,
+    filled,
+    serving,
+)
 
 PAIRS: dict[str, tuple[frozenset[str], P.Files, P.Files]] = {}
-CLEAN: dict[str, P.Files] = {}
 
 
 def pair(name: str, rule: str, bad: P.Files, good: P.Files, base: P.Files) -> None:
@@ -465,7 +484,11 @@ swap(
     "`mean = <<?>>`, `std = <<STD>>`.\n",
     OLD,
     MEAN,
-    {"model.onnx": T, "training/fit.py": TORCH_TABLE, "serve.py": P.serve_table("    x = (x - np.array(<<MEAN>>)) / np.array(<<STD>>)")},
+    {
+        "model.onnx": T,
+        "training/fit.py": TORCH_TABLE,
+        "serve.py": P.serve_table("    x = (x - np.array(<<MEAN>>)) / np.array(<<STD>>)"),
+    },
 )
 swap(
     "a pipeline fitted for its report",

@@ -5,7 +5,6 @@ Written before its author had read how audit works; docs/auditing.md has the fig
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tests import planted as P
@@ -43,7 +42,9 @@ def swap(name: str, rule: str, path: str, text: str, bad: Any, good: Any, **base
     case(name, rule, {path: str(fill(text, **{"?": bad}))}, {path: str(fill(text, **{"?": good}))}, **base)
 
 
-def models(name: str, code: P.Files, bad: bytes, good: bytes, at: str = "model.onnx", rule: str = "scaled-twice") -> None:
+def models(
+    name: str, code: P.Files, bad: bytes, good: bytes, at: str = "model.onnx", rule: str = "scaled-twice"
+) -> None:
     """The same code beside a model that scales itself, and one that does not."""
     case(name, rule, {**code, at: bad}, {**code, at: good})
 
@@ -2148,7 +2149,8 @@ print(np.mean(scores))
     "X = StandardScaler().fit_transform(X)\nfor tr, te in StratifiedKFold(5).split(X, y):\n"
     "    scores.append(KNeighborsClassifier().fit(X[tr], y[tr]).score(X[te], y[te]))\n",
     "for tr, te in StratifiedKFold(5).split(X, y):\n"
-    "    pipe = make_pipeline(StandardScaler(), KNeighborsClassifier())\n    scores.append(pipe.fit(X[tr], y[tr]).score(X[te], y[te]))\n",
+    "    pipe = make_pipeline(StandardScaler(), KNeighborsClassifier()).fit(X[tr], y[tr])\n"
+    "    scores.append(pipe.score(X[te], y[te]))\n",
 )
 swap(
     "a class fits, then splits",
@@ -2189,7 +2191,8 @@ scaler = MinMaxScaler(inputCol="features", outputCol="scaled")
 print(LogisticRegression(featuresCol="scaled").fit(train).evaluate(test).accuracy)
 """,
     "data = scaler.fit(data).transform(data)\ntrain, test = data.randomSplit([0.7, 0.3])",
-    "train, test = data.randomSplit([0.7, 0.3])\nfitted = scaler.fit(train)\ntrain, test = fitted.transform(train), fitted.transform(test)",
+    "train, test = data.randomSplit([0.7, 0.3])\nfitted = scaler.fit(train)\n"
+    "train, test = fitted.transform(train), fitted.transform(test)",
 )
 
 JOBLIB = P.dumped(P.fitted())
@@ -2793,8 +2796,12 @@ clean(
     {
         "model.onnx": BARE,
         "processor/preprocessor_config.json": {
-            "feature_extractor_type": "ASTFeatureExtractor", "do_normalize": True, "mean": -4.2677393, "std": 4.5689974,
-            "num_mel_bins": 128, "sampling_rate": 16000,
+            "feature_extractor_type": "ASTFeatureExtractor",
+            "do_normalize": True,
+            "mean": -4.2677393,
+            "std": 4.5689974,
+            "num_mel_bins": 128,
+            "sampling_rate": 16000,
         },
         "infer.py": """import onnxruntime as ort
 import torchaudio

@@ -10,6 +10,7 @@ import numpy as np
 from onnxscale.auditing.comparing import known
 from onnxscale.auditing.facts import words
 from onnxscale.auditing.facts.base import Facts, Model, Norm, Operand, Ref, Table
+from onnxscale.auditing.finding import Where
 from onnxscale.step import Array
 
 
@@ -169,6 +170,20 @@ def tables_of(repo: Repository, code: Facts) -> list[Table]:
     return [t for p in dict.fromkeys(reads(repo, code)) for t in repo.tables.get(p, ())]
 
 
+def pairs_of(facts: Facts) -> Iterator[tuple[Where, str, Array, Array]]:
+    """What calls are given as a mean and a std; named constants of a module: MEAN and STD, CFG.mean and CFG.std."""
+    yield from facts.pairs
+    for name, mean in facts.constants.items():
+        if words.part(name) != "mean":
+            continue
+        rest = [w for w in words.words(name) if words.part(w) != "mean"]
+        for other, std in facts.constants.items():
+            if words.part(other) == "std" and [w for w in words.words(other) if words.part(w) != "std"] == rest:
+                m, s = (v.ravel() for v in (mean, std))
+                if m.size == s.size > 1:
+                    yield Where(facts.path), f"{name}, {other}", m, s
+
+
 def norms_of(repo: Repository, code: Facts) -> list[Norm]:
     """The normalizations of a file and of what it imports by name, with constants looked up where they are."""
     found = [resolved(repo, code, n) for n in code.norms]
@@ -196,8 +211,8 @@ def _resolved(repo: Repository, code: Facts, operand: Operand, table: Table | No
         stem = operand.module.strip(".").rpartition(".")[2]
         for path in repo.modules.get(stem, ()) or repo.modules.get(operand.text.split(".")[0], ()):
             held = repo.files[path].constants
-            for name in (operand.name, operand.text, operand.text.rpartition(".")[2]):
-                name, _, at = name.partition("#")
+            for called in (operand.name, operand.text, operand.text.rpartition(".")[2]):
+                name, _, at = called.partition("#")
                 found = held.get(name)
                 if found is not None and (not at or (found.ndim and int(at) < len(found))):
                     one = _flat(found[int(at)] if at else found)

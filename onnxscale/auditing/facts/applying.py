@@ -37,6 +37,11 @@ def _fits(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     base = dotted(node.func.value)
     made = c.base if isinstance(c.base, Made) else None
     mine = (made is not None and (made.of in words.SCALERS or made.of == "Pipeline")) or words.is_scaler(base)
+    if isinstance(node.func.value, ast.Subscript) and isinstance(
+        node.func.value.slice, ast.Constant
+    ):  # pipe.named_steps["scaler"]
+        base = str(node.func.value.slice.value)
+        mine = mine or words.is_scaler(base) or base in ("scale", "standardize", "normalize")
     layer = made is not None and made.of == "Normalization"
     if not mine and not (c.last == "adapt" and (layer or "norm" in base.lower())):
         return NOT_MINE
@@ -142,7 +147,10 @@ def _loads(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         of = tuple(n for a in [*base, *node.args] for n in named(a) if n not in book.imported)
         book.splits.append(Split(book.where(node), of, scope.function))
         return None
-    if c.last in ("imread", "imdecode", "VideoCapture") and c.name.startswith(("cv2.", "cv.")):
+    encoded = c.last in calls.FRAMES and any(
+        isinstance(v, Text) and v.value.lower().startswith("bgr") for v in c.given.values()
+    )
+    if encoded or (c.last in ("imread", "imdecode", "VideoCapture") and c.name.startswith(("cv2.", "cv."))):
         turned = any(
             w in line for line in book.lines for w in ("2RGB", "::-1", "swapRB=True", "flip(", "[2, 1, 0]", ".convert(")
         )
@@ -162,7 +170,9 @@ def _folds(book: Book, node: ast.Call) -> bool:
     of = node.func.value if isinstance(node.func, ast.Attribute) else None
     name = dotted(of.func if isinstance(of, ast.Call) else of) if of is not None else ""
     said = set(words.words(name))
-    return bool(node.args) and (bool(said & {"fold", "folds", "kf", "skf", "cv", "splitter"}) or name.endswith("ShuffleSplit"))
+    return bool(node.args) and (
+        bool(said & {"fold", "folds", "kf", "skf", "cv", "splitter"}) or name.endswith("ShuffleSplit")
+    )
 
 
 def _runs(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
@@ -182,7 +192,9 @@ def _runs(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     at = None if norm is None else norm.where
     root, unit = (fed.root, fed.unit) if isinstance(fed, Data) else ("", 0.0)
     touched = isinstance(fed, Data) and fed.touched
-    book.runs.append(Run(book.where(node), book.text(node), steps, model, scope.function, role, at, root, unit, touched))
+    book.runs.append(
+        Run(book.where(node), book.text(node), steps, model, scope.function, role, at, root, unit, touched)
+    )
     return Data("answer", out=True)
 
 

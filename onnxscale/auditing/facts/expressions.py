@@ -121,7 +121,7 @@ def _subscript(book: Book, node: ast.Subscript, scope: Scope) -> Value:
             and base.values.ndim
             and abs(int(key.values)) < len(base.values)
         ):
-            return Known(base.values[int(key.values)], base.name)
+            return Known(np.asarray(base.values[int(key.values)]), base.name)
         return base
     if isinstance(base, Data) and base.partial:
         return replace(base, steps=(), own=False, serial=0, partial=False)  # maybe others of its columns
@@ -131,7 +131,12 @@ def _subscript(book: Book, node: ast.Subscript, scope: Scope) -> Value:
 def _binary(book: Book, node: ast.BinOp, scope: Scope) -> Value:
     left, right = value(book, node.left, scope), value(book, node.right, scope)
     op = _OPS.get(type(node.op))
-    if isinstance(node.op, ast.Pow) and isinstance(right, Known) and right.values.size == 1 and right.values.max() == 0.5:
+    if (
+        isinstance(node.op, ast.Pow)
+        and isinstance(right, Known)
+        and right.values.size == 1
+        and right.values.max() == 0.5
+    ):
         return root(left)
     if op is None:
         if isinstance(node.op, ast.Div | ast.FloorDiv) and isinstance(right, Text | Data) and isinstance(left, Text):
@@ -152,7 +157,7 @@ def followed(book: Book, node: ast.AST, made: Value, before: Value, scope: Scope
 def _unary(book: Book, node: ast.UnaryOp, scope: Scope) -> Value:
     inner = value(book, node.operand, scope)
     if isinstance(node.op, ast.USub) and isinstance(inner, Known):
-        return replace(inner, values=-inner.values)
+        return replace(inner, values=np.asarray(-inner.values))
     return inner if isinstance(node.op, ast.UAdd) else Data("")
 
 

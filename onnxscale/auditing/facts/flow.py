@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from onnxscale.auditing.facts import words
-from onnxscale.auditing.facts.base import Ref
+from onnxscale.auditing.facts.base import Ref, Split
 from onnxscale.auditing.facts.expressions import followed, value
 from onnxscale.auditing.facts.scope import Book, Scope, dotted, parameter
 from onnxscale.auditing.facts.values import Data, Held, Known, Made, Text, Value, alike, arithmetic
@@ -109,6 +111,9 @@ def _assign(book: Book, node: ast.Assign | ast.AnnAssign, scope: Scope) -> None:
     scope.target = dotted(targets[0])
     made = value(book, node.value, scope)
     scope.target = ""
+    cut = _cut(targets[0], node.value)
+    if cut:
+        book.splits.append(Split(book.where(node), (cut,), scope.function))
     for target in targets:
         if (
             isinstance(target, ast.Tuple | ast.List)
@@ -124,12 +129,23 @@ def _assign(book: Book, node: ast.Assign | ast.AnnAssign, scope: Scope) -> None:
             _bind(target, made, scope)
 
 
+def _cut(target: ast.expr, source: ast.expr | None) -> str:
+    """What is cut by rows into training data and the rest: `train = x[:n]`, `train, test = x[:n], x[n:]`; "" for nothing."""
+    one = target.elts[0] if isinstance(target, ast.Tuple | ast.List) and target.elts else target
+    part = source.elts[0] if isinstance(source, ast.Tuple | ast.List) and source.elts else source
+    rows = part.slice if isinstance(part, ast.Subscript) else None
+    first = rows.elts[0] if isinstance(rows, ast.Tuple) and rows.elts else rows
+    of = dotted(part.value).removesuffix(".iloc") if isinstance(part, ast.Subscript) else ""
+    cuts = isinstance(first, ast.Slice) and first.upper is not None and first.step is None
+    return of if cuts and "train" in words.words(dotted(one)) and "train" not in words.words(of) else ""
+
+
 def _part(made: Value, at: int, size: int, name: str) -> Value:
     """One of several variables that are assigned at once."""
     if isinstance(made, Data) and (made.steps or made.out):
         return made
     if isinstance(made, Known) and made.values.ndim and len(made.values) == size:
-        return Known(made.values[at])
+        return Known(np.asarray(made.values[at]))
     if isinstance(made, Ref) and made.module:
         return Ref(words.part(name), name, made.module, f"{made.name}#{at}")
     return parameter(name, None)

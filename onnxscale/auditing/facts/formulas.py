@@ -26,7 +26,7 @@ _DECIBELS = {"power_to_db", "amplitude_to_db", "AmplitudeToDB"}
 def root(value: Value) -> Value:
     """The square root: of constants, and of a variance by its name."""
     if isinstance(value, Known) and (value.values >= 0).all():
-        return Known(np.sqrt(value.values), value.name)
+        return Known(np.asarray(np.sqrt(value.values)), value.name)
     if isinstance(value, Ref) and value.role in ("var", "std"):
         return Ref("std", value.text, value.module, value.name, root=value.role == "var")
     return lost(value) if isinstance(value, Data) else value if isinstance(value, Own) else None
@@ -40,7 +40,7 @@ def formulas(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     if c.last in _OF:
         if isinstance(of, Known):
             with np.errstate(all="ignore"):
-                made = _OF[c.last](of.values)
+                made = np.asarray(_OF[c.last](of.values))
             return Known(made, of.name) if np.isfinite(made).all() else None
         if isinstance(of, Data) and not of.steps and c.last in _BENT:
             return replace(of, touched=True, before=(*of.before, c.last))

@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
-import numpy as np
-
 from onnxscale.auditing.facts import calls, words
 from onnxscale.auditing.facts.answers import NOT_MINE, Answer, Call
 from onnxscale.auditing.facts.base import Ref
@@ -15,7 +13,16 @@ from onnxscale.auditing.facts.scope import Book, Scope
 from onnxscale.auditing.facts.values import Data, Held, Known, Made, Steps, Text
 from onnxscale.step import Array
 
-_TRANSFORMS = {"transform", "transforms", "normalize", "normalization", "preprocess", "preprocessing", "preprocessor", "augmentation"}
+_TRANSFORMS = {
+    "transform",
+    "transforms",
+    "normalize",
+    "normalization",
+    "preprocess",
+    "preprocessing",
+    "preprocessor",
+    "augmentation",
+}
 _TO_TENSOR = {"ToTensor", "PILToTensor", "ConvertImageDtype", "ToDtype", "ToImageTensor"}
 
 
@@ -88,7 +95,9 @@ def makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         return book.declared(node, Made("Compose", steps, book.text(node), unit=255.0), scope)
     if c.last == "instantiate" and set(words.words(book.text(node))) & _TRANSFORMS:
         return Made("Processor", (("Sub", Ref("mean", "mean")), ("Div", Ref("std", "std"))), book.text(node))
-    if c.name == "dict" and not (c.given.keys() == {"0"} and isinstance(c.first, Known)):  # else dict(zip(names, values))
+    if c.name == "dict" and not (
+        c.given.keys() == {"0"} and isinstance(c.first, Known)
+    ):  # else dict(zip(names, values))
         return Held(dict(c.given))
     if c.last == "Lambda" and isinstance(c.first, Made):
         return c.first
@@ -96,7 +105,7 @@ def makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         path = next((v.value for v in c.given.values() if isinstance(v, Text)), "")
         return Made("Session", text=path)
     if c.last == "from_pretrained" and c.name.split(".")[-2:-1] and c.name.split(".")[-2].endswith(calls.PROCESSORS):
-        steps: Steps = (("Sub", Ref("mean", "image_mean")), ("Div", Ref("std", "image_std")))
+        steps = (("Sub", Ref("mean", "image_mean")), ("Div", Ref("std", "image_std")))
         return Made("Processor", steps, book.text(node))
     return NOT_MINE
 
@@ -122,10 +131,8 @@ def settings(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         data = c.data or Data("image")
         if not steps:
             return data
-        mean = steps[0][1] if steps[0][0] == "Sub" and not isinstance(steps[0][1], Ref) else None
-        written = (mean, None) if mean is None or mean.size != 3 else (mean, np.full(3, 57.6))
-        made = Data(data.root, (*data.steps, *steps), unit=255.0, written=written)
-        return book.noted(node, made, scope, old=data.serial)
+        blob = Data(data.root, (*data.steps, *steps), unit=255.0, written=calls.blob_moments(steps))
+        return book.noted(node, blob, scope, old=data.serial)
     if c.last in ("crop_mirror_normalize", "CropMirrorNormalize"):  # NVIDIA's DALI
         steps = (("Sub", calls.operand(c.given.get("mean"), "mean")), ("Div", calls.operand(c.given.get("std"), "std")))
         return book.noted(node, Data("image", steps, unit=255.0), scope)

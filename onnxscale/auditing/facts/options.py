@@ -9,7 +9,17 @@ from onnxscale.auditing.facts.scope import Book, Scope
 from onnxscale.auditing.facts.values import Data, Held, Known, Text, Value
 
 _FIELDS = {"Field", "field", "ib", "attrib", "Parameter", "Option", "Query", "Argument"}
-_SPACES = {"SimpleNamespace", "Namespace", "EasyDict", "edict", "ConfigDict", "Box", "DotMap", "MappingProxyType", "DictConfig"}
+_SPACES = {
+    "SimpleNamespace",
+    "Namespace",
+    "EasyDict",
+    "edict",
+    "ConfigDict",
+    "Box",
+    "DotMap",
+    "MappingProxyType",
+    "DictConfig",
+}
 _BUFFERS = {"register_buffer", "register_constant"}
 
 

@@ -64,6 +64,6 @@ def read_ensemble(data: bytes, path: str) -> Facts | None:
         elif found[2]:
             into = found[2]
         elif steps and into:
-            steps[-1][1 if into == "input" else 2].add(found[3])
+            (steps[-1][1] if into == "input" else steps[-1][2]).add(found[3])
     feeds = tuple((a, b) for a, _, gives in steps for b, takes, _ in steps if a != b and gives & takes)
     return Facts(path, "triton", feeds=feeds)

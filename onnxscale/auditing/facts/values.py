@@ -100,7 +100,7 @@ def folded(op: str, a: Array, b: Array) -> Array | None:
     """Arithmetic of two constants."""
     try:
         with np.errstate(all="ignore"):
-            made = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[op](a, b)
+            made = np.asarray({"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[op](a, b))
     except ValueError:
         return None
     return made if made.size <= MOST and np.isfinite(made).all() else None
@@ -193,6 +193,8 @@ def _neutral(op: str, values: Array) -> bool:
 
 def _written(op: str, data: Data, values: Array) -> tuple[Array | None, Array | None]:
     mean, std = data.written
+    if mean is not None and values.size == 1 and rescales(op, float(values.ravel()[0])):
+        return folded(op, mean, values), std
     if op == "Sub" and values.size > 1:
         return values, std
     return (mean, values) if op == "Div" and values.size > 1 else (mean, std)

@@ -8,7 +8,6 @@ import numpy as np
 
 from onnxscale import linting
 from onnxscale.auditing import comparing, graph
-from onnxscale.auditing.facts import words
 from onnxscale.auditing.facts.base import Facts, Norm, Pixels, Table
 from onnxscale.auditing.facts.values import SLIPS
 from onnxscale.auditing.finding import Finding, Where
@@ -55,7 +54,7 @@ def check(repo: Repository) -> Iterator[Finding]:
                 seen.add(_key(mean, std))
                 yield from _lint(norm.where, norm.text, mean, std, ordered)
             yield from _slip(norm)
-        for where, text, mean, std in _pairs(facts):
+        for where, text, mean, std in graph.pairs_of(facts):
             if _key(mean, std) not in seen:
                 seen.add(_key(mean, std))
                 yield from _lint(where, text, mean, std, ordered)
@@ -74,20 +73,6 @@ def check(repo: Repository) -> Iterator[Finding]:
 
 def _key(mean: Array, std: Array) -> str:
     return f"{mean.tolist()} {std.tolist()}"
-
-
-def _pairs(facts: Facts) -> Iterator[tuple[Where, str, Array, Array]]:
-    """What calls are given as a mean and a std; named constants of a module: MEAN and STD, CFG.mean and CFG.std."""
-    yield from facts.pairs
-    for name, mean in facts.constants.items():
-        if words.part(name) != "mean":
-            continue
-        rest = [w for w in words.words(name) if words.part(w) != "mean"]
-        for other, std in facts.constants.items():
-            if words.part(other) == "std" and [w for w in words.words(other) if words.part(w) != "std"] == rest:
-                m, s = (v.ravel() for v in (mean, std))
-                if m.size == s.size > 1:
-                    yield Where(facts.path), f"{name}, {other}", m, s
 
 
 def _lint(where: Where, text: str, mean: Array, std: Array, straight: bool) -> Iterator[Finding]:
@@ -204,8 +189,16 @@ def _blue_first(pixels: Pixels) -> bool:
 def _slip(norm: Norm) -> Iterator[Finding]:
     """Pixels are divided by a number that is nearly 255."""
     for op, v in norm.steps[:1]:
-        if op == "Div" and isinstance(v, np.ndarray) and v.size == 1 and float(v.ravel()[0]) in SLIPS and norm.unit == 255:
-            yield NEAR.at(norm.where, f"pixels of 0 to 255 are divided by {float(v.ravel()[0]):g}: a slipped digit?", norm.text)
+        if (
+            op == "Div"
+            and isinstance(v, np.ndarray)
+            and v.size == 1
+            and float(v.ravel()[0]) in SLIPS
+            and norm.unit == 255
+        ):
+            yield NEAR.at(
+                norm.where, f"pixels of 0 to 255 are divided by {float(v.ravel()[0]):g}: a slipped digit?", norm.text
+            )
 
 
 def _pixels(facts: Facts, straight: bool, alike: bool) -> Iterator[Finding]:

@@ -46,7 +46,9 @@ def _raw(repo: Repository, code: Facts) -> Iterator[Finding]:
 
 def _code(repo: Repository, code: Facts) -> Iterator[Finding]:
     ran = {graph.located(repo, code.path, r.model): r for r in code.runs if r.model and r.role == "serve"}
-    named = {m.where.path: m for m in (*graph.models_named(repo, code), *(repo.models[p] for p in ran if p in repo.models))}
+    named = {
+        m.where.path: m for m in (*graph.models_named(repo, code), *(repo.models[p] for p in ran if p in repo.models))
+    }
     models = [m for m in named.values() if not m.spaces and m.unscaled]
     if len(models) != 1 or len(named) != 1 or any(r.steps or r.touched for r in code.runs if r.role != "train"):
         return

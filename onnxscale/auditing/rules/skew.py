@@ -72,6 +72,13 @@ def _trained(repo: Repository) -> Iterator[tuple[str, Norm]]:
             for n in graph.norms_of(repo, code):
                 if (n.role or code.role) == "train" and not n.own:
                     yield n.where.path, n
+            if code.role == "train" and not code.norms:  # a configuration, for a framework that scales
+                for where, text, mean, std in graph.pairs_of(code):
+                    if mean.size == 3 and (std > 0).all():
+                        yield (
+                            code.path,
+                            Norm(where, (("Sub", mean), ("Div", std)), "code", text, role="train", written=(mean, std)),
+                        )
     for path, tables in repo.tables.items():
         yield from ((path, t.norm) for t in tables if not t.config and not t.target)
 
