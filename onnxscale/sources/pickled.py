@@ -19,7 +19,7 @@ def is_pickle(data: bytes) -> bool:
 
 
 def _names_something(data: bytes) -> bool:
-    """Whether this is opcodes to its end, some of which name a global: arguments may stand before it, as in (S'x'\\nios\\nsystem\\n."""
+    """Whether this is opcodes to its end, some of which name a global; arguments may stand before it."""
     if _NAMED.search(data) is None:
         return False
     found = False
