@@ -23,7 +23,9 @@ def _names_something(data: bytes) -> bool:
     if _NAMED.search(data) is None:
         return False
     found = False
-    with suppress(ValueError, OverflowError, IndexError, KeyError, AssertionError):  # what genops raises where it is no opcode
+    with suppress(
+        ValueError, OverflowError, IndexError, KeyError, AssertionError
+    ):  # what genops raises where it is no opcode
         for count, (opcode, _, position) in enumerate(pickletools.genops(data)):
             found = found or opcode.name in ("GLOBAL", "INST", "PERSID")
             if count > OPCODES or opcode.name == "STOP":
