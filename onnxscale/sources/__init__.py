@@ -19,6 +19,7 @@ from onnxscale import linting, remote
 from onnxscale.errors import ModelError, StatisticsError, Unread
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import (
+    cmvns,
     csvs,
     deepstreams,
     estimators,
@@ -90,6 +91,7 @@ CONTAINERS = (
     Container("OpenVINO arguments", openvinoargs.sniff, openvinoargs.read),
     Container("Triton configuration", tritons.sniff, _plain(tritons.read)),
     Container("DeepStream configuration", deepstreams.sniff, deepstreams.read),
+    Container("Kaldi matrix", cmvns.sniff, cmvns.read),
     Container("toml", tomls.sniff, _plain(tomls.read)),
     Container("json", jsons.sniff, _plain(jsons.read)),
     Container("safetensors", safetensor.sniff, safetensor.read),

@@ -122,7 +122,7 @@ def nested(content: Mapping[Any, Any], reading: Reading) -> Mapping[Any, Any]:
     A feature's own object has a number for each statistic, so that it is never taken for one. Raises StatisticsError where there are
     several and none is picked, and for what stands beside and would change the formula.
     """
-    if any(str(k) in SYNONYMS for k in content):
+    if any(SYNONYMS.get(str(k), "eps") != "eps" for k in content):
         return content
     found: dict[str, Mapping[Any, Any]] = {}
 
@@ -161,7 +161,7 @@ def prefixed(content: Mapping[Any, Any], reading: Reading) -> Mapping[Any, Any]:
             found[match[1]][meant] = value
         elif not informs(str(key)) and SYNONYMS.get(str(key)) not in BESIDE:
             return content
-    if set(map(str, content)) <= set(SYNONYMS) or not all(map(_plain, found.values())):
+    if not found or set(map(str, content)) <= set(SYNONYMS) or not all(map(_plain, found.values())):
         return content
     _, group = picked(found, reading)
     return {k: v for k, v in content.items() if SYNONYMS.get(str(k)) in BESIDE and len(found) == 1} | group
@@ -177,7 +177,7 @@ def _plain(group: Mapping[str, Any]) -> bool:
 
 
 def _spelled(name: str, group: Mapping[str, Any], value: Callable[[Any], Any]) -> dict[str, Any]:
-    changes = [k for k in group if _CHANGES.fullmatch(k)]
+    changes = [k for k in group if _CHANGES.fullmatch(k) and SYNONYMS.get(k) != "eps"]
     if changes:
         at = f" of {name!r}" if name else ""
         raise StatisticsError(

@@ -21,6 +21,7 @@ SYNONYMS = {
     **dict.fromkeys(("center", "center_"), "center"),
     **dict.fromkeys(("median", "50%"), "median"),
     **dict.fromkeys(("max_abs", "max_abs_", "maxabs"), "max_abs"),
+    **dict.fromkeys(("eps", "epsilon"), "eps"),
     **{n: n for n in ("iqr", "offset", "shift", "norm_factor", "lower_bound", "upper_bound", "feature_range", "clip")},
     **dict.fromkeys(("features", "feature_names", "feature_names_in_", "columns", "names", "feature_names_in"), "features"),
     **dict.fromkeys(("units", "unit"), "units"),
@@ -39,10 +40,35 @@ INFORMATION = frozenset(
         "n_samples_seen_",
         "count",
         "null_count",
+        "n_rows",
+        "num_samples",
+        "num_features",
+        "created",
+        "created_at",
+        "fitted_at",
+        "timestamp",
         "version",
         "framework",
     )
 ) | {"data_range", "comment", "description", "dtype", "$schema", "source"}
+# keys that say in a word which scaler it is, and the words
+WORDS_AT = (
+    "type",
+    "scaler_type",
+    "scaler",
+    "scaler_class",
+    "class",
+    "class_name",
+    "method",
+    "normalization",
+    "norm_type",
+    "scaling",
+)
+WORDS = {
+    **dict.fromkeys(("standard", "standardscaler", "standardize", "standardization", "standardisation", "zscore"), "standard"),
+    **dict.fromkeys(("minmax", "minmaxscaler"), "minmax"), **dict.fromkeys(("robust", "robustscaler"), "robust"),
+    **dict.fromkeys(("maxabs", "maxabsscaler"), "maxabs"),
+}  # fmt: skip
 STATISTICS = set(SYNONYMS) | INFORMATION
 _PERCENTILE = re.compile(r"\d{1,3}(\.\d+)?%")
 BESIDE = {"features", "units", "axis", "kind", "ddof", "applied", "profile"}
@@ -64,6 +90,18 @@ def is_statistic(key: Any) -> bool:
     return spelled(key) in STATISTICS or informs(str(key))
 
 
+def worded(flat: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The statistics without the word that says which scaler they are of, and its kind; "" where no known word stands there."""
+    for key in WORDS_AT:
+        said = flat.get(key)
+        words = {str(w) for w in said} if isinstance(said, list) else {str(said)}  # a list: of every feature
+        word = words.pop() if len(words) == 1 else ""
+        kind = WORDS.get(re.sub(r"[-_ ]", "", word.lower()), "")
+        if kind and "kind" not in flat:
+            return {k: v for k, v in flat.items() if k != key}, kind
+    return dict(flat), ""
+
+
 def _respelled(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Raises StatisticsError where two keys are the same statistic in two spellings."""
     made = {spelled(k): v for k, v in row.items()}
@@ -74,6 +112,9 @@ def _respelled(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def columns(given: Mapping[Any, Any] | Sequence[Any]) -> tuple[dict[str, Any], bool]:
     """Per-feature objects (and pandas' tables) turned into one list per statistic; and whether it is a describe() table."""
+    alone = isinstance(given, Mapping) and all(k == "features" or informs(str(k)) for k in given)
+    inside = given.get("features") if alone and isinstance(given, Mapping) else None
+    given = inside if isinstance(inside, list) and inside and all(isinstance(r, Mapping) for r in inside) else given
     content = dict(given) if isinstance(given, Mapping) else _by_name(given)
     if {"schema", "data"} == set(content) and isinstance(content["schema"], Mapping):
         content = _of_schema(content["schema"], content["data"])

@@ -16,7 +16,7 @@ from onnxscale.scalers.values import numbers
 from onnxscale.sources import groups
 from onnxscale.sources.configs import config_of
 from onnxscale.sources.dialects import of_keys, ones
-from onnxscale.sources.keys import BESIDE, INFORMATION, SYNONYMS, columns, informs
+from onnxscale.sources.keys import BESIDE, INFORMATION, SYNONYMS, columns, informs, worded
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
 from onnxscale.step import Array, Step
 from onnxscale.transform import Transform
@@ -60,7 +60,10 @@ def _fitted(content: object, where: str, reading: Reading) -> tuple[Fitted, int 
         if not isinstance(content, Mapping | list):
             raise StatisticsError(f"expected an object with statistics, got {type(content).__name__}")
         flat, named = columns(content)
-        return _plain(flat, named, reading)
+        flat, said = worded(flat)
+        if said and reading.kind not in ("", said):
+            raise StatisticsError(f"--kind {reading.kind}: the document says {said!r} itself")
+        return _plain(flat, named, dataclasses.replace(reading, kind=said or reading.kind))
     except StatisticsError as error:
         raise StatisticsError(f"{at}{error}") from None
 
