@@ -255,3 +255,10 @@ def test_ten_thousand_columns() -> None:
     swapped[:, [7, 4000]] = swapped[:, [4000, 7]]
     assert check(known, swapped).verdict == "exchanged"
     assert check(known, raw[:, draw.permutation(10_000)]).verdict == "permuted"
+
+
+def test_scaled_data_of_one_kind_of_patient_is_named_by_the_scaler_of_the_model() -> None:
+    """The first 100 rows are mostly malignant: they have drifted too, and a robust scaler would fit them a little better."""
+    rows = faults.table("breast_cancer").rows
+    found = onnxscale.check(onnxscale.fit(rows), ((rows - rows.mean(0)) / rows.std(0))[:100])
+    assert found.verdict == "z-scored" and found.also == ("robust-scaled",)

@@ -21,6 +21,7 @@ FEWEST = 32  # rows
 FAR = 0.5  # distance of data that no hypothesis explains from a law that is only guessed
 PLAINLY = 0.8  # share of what another order leaves unexplained
 LISTED = 50  # columns that a result names
+USUAL = ("z-scored", "min-maxed", "minus-one-one", "robust-scaled")
 
 WORDS = {
     "as expected": ("the data is what the model expects", ""),
@@ -152,9 +153,8 @@ def _story(seen: Evidence, told: list[stories.Story], base: Check) -> Check:
     verdict = first.hypothesis.verdict
     same = [s for s in told if s.after < first.after + 0.02]
     if verdict == "scaled":  # by the name of the kind, where the model's own scaler is one of the usual ones
-        usual = next(
-            (s for s in same if s.hypothesis.verdict in ("z-scored", "min-maxed", "minus-one-one", "robust-scaled")),
-            None,
+        usual = min(
+            (s for s in same if s.hypothesis.verdict in USUAL), key=lambda s: abs(s.after - first.after), default=None
         )
         verdict = usual.hypothesis.verdict if usual else verdict
     how = first.hypothesis.how

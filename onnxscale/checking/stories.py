@@ -20,6 +20,8 @@ TELLS = 0.25  # distance of two hypotheses on a column that can tell them apart
 GAP, RATIO = 0.15, 0.6
 MOST = 512  # columns that are looked at; one story for all needs no more
 NEAR = 0.08  # distances that are the same to a small sample
+RARE = {"scaled": 0.5, "robust-scaled": 2.0}  # by which misfits are weighed where all are over so many times that of chance
+DRIFTED = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +104,8 @@ def best(q: Questions, sample: Sample) -> list[Story]:
 
 def _compared(q: Questions, sample: Sample, close: list[Story], known: Array) -> list[Story]:
     """Near hypotheses by the mean squared distance (Cramer, von Mises) over the columns that all of them speak of: finer than the
-    largest distance."""
+    largest distance. Where none fits, the data has drifted too, and the finer measure is blurred: then the model's own scaler is the
+    likely one, and a robust one a rare one. By chance, the squares are 1 / 6n."""
     laws_of = {a.hypothesis: a.law for a in q.asked}
     there = known.copy()
     for s in close:
@@ -114,4 +117,6 @@ def _compared(q: Questions, sample: Sample, close: list[Story], known: Array) ->
     for s in close:
         law = laws_of[s.hypothesis].take(columns)
         misfit[s.hypothesis] = float(((sample.below(law, q.columns[columns]) - law.cdf) ** 2).mean())
-    return sorted(close, key=lambda s: misfit[s.hypothesis])
+    chance = float((1 / np.maximum(sample.kept[q.columns[columns]], 1)).mean()) / 6
+    drifted = min(misfit.values()) > DRIFTED * chance
+    return sorted(close, key=lambda s: misfit[s.hypothesis] * (RARE.get(s.hypothesis.verdict, 1.0) if drifted else 1.0))
