@@ -14,7 +14,7 @@ from onnxscale.changes import Changed
 from onnxscale.effects import Effect, effects
 from onnxscale.errors import PlanError, names
 from onnxscale.ports import Port
-from onnxscale.spaces import Difference, Space
+from onnxscale.spaces import Difference, Space, settled
 from onnxscale.statistics import Reading
 
 SAME, DIFFERS, UNSCALED = "same", "differs", "not scaled"
@@ -166,32 +166,38 @@ def _compared(one: Side, two: Side, a: Port | None, b: Port | None, tolerance: f
         return Compared(a.role, a, b, UNSCALED, notes=notes)
     if not _scaled(a) or not _scaled(b):
         return Compared(a.role, a, b, DIFFERS, _left(one, two, a, b), notes=notes)
-    here, there = _settled(a), _settled(b)
+    here, there = _settled(a, b), _settled(b, a)
     found = changes.differs(here, there, tolerance)
     wrong, note = changes.renamed(here, there)
+    turned = changes.reordered(here, there) if found is not None else ""
     if note:
         notes = (*notes, note)
     if found is not None:
-        reason = found.reason.replace("the first", "A").replace("the second", "B")
+        reason = turned or found.reason.replace("the first", "A").replace("the second", "B")
         return Compared(a.role, a, b, DIFFERS, reason, changes.changed(here, there, found), notes)
     return Compared(a.role, a, b, DIFFERS, wrong, notes=notes) if wrong else Compared(a.role, a, b, SAME, notes=notes)
 
 
+NEAR = 0.5  # sigmas, within which what a graph begins with is meant to be what the other side says
+
+
 def _taken(port: Port, other: Port, tolerance: float | None) -> Port:
-    """A bare input whose graph starts with exactly what the other side says, taken for that: one factor for all features
-    alone would not tell a scaler from a model's own arithmetic."""
+    """A bare input whose graph starts with what the other side says, or feature by feature with nearly that (an epsilon that a
+    BatchNormalization adds), taken for it: the nodes alone would not tell a scaler from a model's own arithmetic."""
     if _scaled(port) or port.maybe is None or not _scaled(other):
         return port
     read = replace(port, inside=port.maybe, how="recognized")
-    return port if changes.differs(_settled(read), _settled(other), tolerance) else read
+    here, there = _settled(read, other), _settled(other, read)
+    found = changes.differs(here, there, tolerance)
+    shaped = here.transform is not None and here.transform.shape not in ((), (1,))
+    if found is None or (shaped and max((c.sigmas for c in changes.changed(here, there, found)), default=1.0) <= NEAR):
+        return read
+    return port
 
 
-def _settled(port: Port) -> Space:
-    """The space inside, with its axis counted from the start where the rank is known."""
-    space, spec = port.inside, port.spec
-    if space.axis is None or space.axis >= 0 or spec is None or spec.shape is None:
-        return space
-    return replace(space, axis=space.axis + len(spec.shape))
+def _settled(port: Port, other: Port) -> Space:
+    """The space inside, with its axis counted from the start where the rank is known: of a statistics file, the model's."""
+    return settled(port.inside, _rank(port) or _rank(other))
 
 
 def _left(one: Side, two: Side, a: Port, b: Port) -> str:
@@ -199,13 +205,16 @@ def _left(one: Side, two: Side, a: Port, b: Port) -> str:
     port, there, bare, other = (a, "A", "B", two) if _scaled(a) else (b, "B", "A", one)
     said = port.inside.prose()
     takes = "takes" if port.role == "input" else "gives"
+    maybe = (b if there == "A" else a).maybe
+    begins = "" if maybe is None else f"; the graph of {bare} begins with another function ({maybe.prose()})"
     if other.kind == "model" and (one if there == "A" else two).kind == "statistics":
-        return f"the normalization is not in the graph of {bare} ({other.name}), which {takes} scaled values; {there} says {said}"
-    if there == "A":
-        return (
-            f"the normalization left the graph: A has {said}; B {takes} values that are scaled elsewhere, or not at all"
-        )
-    return f"the normalization came into the graph: B has {said}; A {takes} values that are scaled elsewhere, or not at all"
+        where = f"the normalization is not in the graph of {bare} ({other.name}), which {takes} scaled values"
+        return f"{where}; {there} says {said}{begins}"
+    moved = "left" if there == "A" else "came into"
+    return (
+        f"the normalization {moved} the graph: {there} has {said}; {bare} {takes} values that are scaled elsewhere, "
+        f"or not at all{begins}"
+    )
 
 
 def _beside(a: Port, b: Port) -> tuple[str, ...]:
@@ -218,6 +227,7 @@ def _beside(a: Port, b: Port) -> tuple[str, ...]:
             if x != y:
                 found.append(f"{what} {x} in A, {y} in B")
     found += [f"{letter}: {p.note}" for letter, p in (("A", a), ("B", b)) if p.note]
+    found += _laid(a, b)
     s, t = a.inside.source, b.inside.source
     if s.ddof is not None and t.ddof is not None and s.ddof != t.ddof:
         found.append(f"ddof {s.ddof} in A, {t.ddof} in B")
@@ -226,7 +236,25 @@ def _beside(a: Port, b: Port) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _rank(port: Port) -> object:
+def _laid(a: Port, b: Port) -> list[str]:
+    """What the two say of the order of their dimensions, where it is not one."""
+    found = []
+    orders = [None if p.inside.transform is None else p.inside.transform.order for p in (a, b)]
+    if orders[0] != orders[1] and a.spec is not None and b.spec is not None:
+        said = [
+            f"{w} takes them {'as the model has them' if o is None else f'to be put in the order {o} first'}"
+            for o, w in zip(orders, "AB", strict=True)
+        ]
+        found.append(f"the dimensions of what the app feeds are in another order: {'; '.join(said)}")
+    m, n = (_settled(p, q).axis for p, q in ((a, b), (b, a)))
+    if m is not None and n is not None and (m < 0) != (n < 0):
+        found.append(
+            f"features at axis {m} in A, at axis {n} in B: one and the same only in a tensor of {max(m, n) - min(m, n)} dimensions"
+        )
+    return found
+
+
+def _rank(port: Port) -> int | None:
     return None if port.spec is None or port.spec.shape is None else len(port.spec.shape)
 
 

@@ -5,19 +5,20 @@ written as: mean and std in 0 to 1 after a rescale, Sub and Div, Mul and Add, mi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from onnxscale.canonical import canonical, digest, rounded, simplified
 from onnxscale.errors import StatisticsError
+from onnxscale.probing import probes, stated, unseen, whole
 from onnxscale.statistics import Source
 from onnxscale.step import Array, Step
-from onnxscale.steps import OPERATORS
 from onnxscale.steps.arithmetic import brief
 from onnxscale.transform import Transform
 
 TOLERANCE = 1e-6
+DIGITS9 = 1e-9
 FLOAT64 = 2.0**-47  # what the roundings of a dozen steps come to, relative to the terms that they add
 _INF = float("inf")
 
@@ -133,22 +134,36 @@ def compare(here: Space, there: Space, tolerance: float = TOLERANCE) -> Differen
     if here.transform is None or there.transform is None:
         both = here.transform is None and there.transform is None
         return Difference("nothing is known of either" if both else "nothing is known of one of them")
-    a, b = canonical(here.transform), canonical(there.transform)
-    if a == b and _same_axis(here, there, a):
+    a, b = (_in_place(canonical(t)) for t in (here.transform, there.transform))
+    if a == b and _same_axis(here, there, a, b):
         return None
     try:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         return Difference(f"one is made for {_wide(a.shape)}, the other for {_wide(b.shape)}")
-    if not _same_axis(here, there, a):
+    if not _same_axis(here, there, a, b):
         return Difference(f"the features lie at axis {here.axis} in one and at axis {there.axis} in the other")
+    if whole(a) or whole(b):
+        words = stated(a, b, max(tolerance, DIGITS9))
+        return Difference(words) if words else None
     return _measured(here, there, a, b, shape, tolerance)
 
 
-def _same_axis(here: Space, there: Space, form: Transform) -> bool:
-    if here.axis is None or there.axis is None or form.shape == () or (here.axis < 0) != (there.axis < 0):
+def _in_place(form: Transform) -> Transform:
+    """A form without the step that first puts the dimensions of its tensor in another order, which changes no value."""
+    return form if form.order is None else Transform(form.steps[1:])
+
+
+def _same_axis(here: Space, there: Space, a: Transform, b: Transform) -> bool:
+    if here.axis is None or there.axis is None or (here.axis < 0) != (there.axis < 0) or here.axis == there.axis:
         return True
-    return here.axis == there.axis
+    return all(v.size and (v == v.flat[0]).all() for f in (a, b) for s in f.steps for v in s.operands)
+
+
+def settled(space: Space, rank: int | None) -> Space:
+    """A space with its axis counted from the start, where the rank of its tensor is known."""
+    known = space.axis is not None and space.axis < 0 and rank is not None
+    return replace(space, axis=space.axis + rank) if known else space  # type: ignore[operator]
 
 
 def _wide(shape: tuple[int, ...]) -> str:
@@ -160,7 +175,12 @@ def _measured(
 ) -> Difference | None:
     off = tuple(_off(here, there, a, b, shape, tolerance))
     if not off:
-        return None
+        hidden = unseen(a, b, max(tolerance, DIGITS9))
+        return (
+            Difference("the constants differ, in a step that cannot be told apart feature by feature")
+            if hidden
+            else None
+        )
     return Difference(_looks_like(a, b, shape, max(here.rounding, there.rounding)), off)
 
 
@@ -184,7 +204,7 @@ def _off(
         near = np.minimum(np.abs(ya), np.abs(yb)) <= 4
     flat = [v.reshape(len(x), -1) for v in (gap, near, ya, yb)]
     raw = x.reshape(len(x), -1)
-    names = here.features or there.features
+    called = here.features or there.features
     for f in range(flat[0].shape[1]):
         column, close = flat[0][:, f], flat[1][:, f]
         if not column.any():
@@ -192,7 +212,7 @@ def _off(
         weight = np.where(close, column, 0.0) if (close & (column > 0)).any() else column
         at = int(np.argmax(weight))
         x_at = float(raw[at, f]) if raw.shape[1] == flat[0].shape[1] else float("nan")
-        name = names[f] if len(names) == flat[0].shape[1] else ""
+        name = called[f] if len(called) == flat[0].shape[1] else ""
         yield Off(f, name, float(column[at]), x_at, float(flat[2][at, f]), float(flat[3][at, f]))
 
 
@@ -206,38 +226,17 @@ def _terms(form: Transform, x: Array, y: Array) -> Array:
     return np.asarray(np.maximum(1.0, np.abs(y)) + (np.abs(last.operands[0]) if last.op == "Add" else 0.0))
 
 
-_SCALED = np.array([0.0, -1, 1, 0.5, -0.5, 2, -2, 3, -3, 0.25, 0.75, 1e-3, -1e-3])
-_PLAIN = np.array([0.0, 1, -1, 0.5, 2, 10, 100, 255, 1000, -1000, 1e-2])
-
-
-def probes(a: Transform, b: Transform, shape: tuple[int, ...]) -> Array:
-    """Raw rows, float64 (R, *shape), that tell two functions apart: where each has its values of -3 to 3, the bounds
-    of its clips and their neighbours, plain numbers, and NaN."""
-    rows = [np.full(shape, v) for v in _PLAIN]
-    for form in (a, b):
-        undone = form.inverse()
-        if undone is not None and form.result == form.shape:
-            rows += [np.broadcast_to(undone(np.broadcast_to(v, shape)), shape) for v in _SCALED]
-        for step in form.steps[:2]:
-            if step.op in ("Max", "Min"):
-                bound = np.where(np.isfinite(step.operands[0]), step.operands[0], 0.0)
-                rows += [np.broadcast_to(bound * k + d, shape) for k, d in ((1, 0), (1.01, 1e-3), (0.99, -1e-3))]
-    listed = np.stack([np.where(np.isfinite(r), r, 0.0) for r in rows])
-    if not all(OPERATORS[s.op].elementwise for s in (*a.steps, *b.steps)):
-        rng = np.random.default_rng(0)
-        listed = np.concatenate([listed, rng.permuted(listed, axis=0), rng.standard_normal((16, *shape))])
-    return np.concatenate([listed, np.full((1, *shape), np.nan)])
-
-
 def _looks_like(a: Transform, b: Transform, shape: tuple[int, ...], rounding: float) -> str:
     """The difference in words: the known ways in which one function becomes another."""
     if not a.steps or not b.steps:
         return "the first is raw, the second is scaled" if not a.steps else "the first is scaled, the second is raw"
     for twice, once, words in ((b, a, "the second scales twice"), (a, b, "the first scales twice")):
+        if not once.elementwise or once.shape != once.result:
+            continue
         again = canonical(once | once)
         if _equal(twice, again, shape, 4 * rounding) and not _equal(twice, once, shape, 4 * rounding):
             return f"{words}: {worded(once)}, and the same again"
-    turned = _turned(a, b, shape)
+    turned = _taken(a, b, shape, rounding) or _turned(a, b, shape)
     if turned:
         return turned
     factor = _factor(a, b)
@@ -248,6 +247,20 @@ def _looks_like(a: Transform, b: Transform, shape: tuple[int, ...], rounding: fl
 
 def _equal(a: Transform, b: Transform, shape: tuple[int, ...], rounding: float) -> bool:
     return not any(_off(Space(a, rounding=rounding), Space(b, rounding=rounding), a, b, shape, TOLERANCE))
+
+
+def _taken(a: Transform, b: Transform, shape: tuple[int, ...], rounding: float) -> str:
+    """Whether one picks its features in another order first, and then does what the other does; "" where not."""
+    for one, two, which in ((a, b, "first"), (b, a, "second")):
+        columns = [int(c) for c in one.steps[0].operands[0]] if one.steps[0].op == "Select" else []
+        if not columns or sorted(columns) != list(range(*shape[:1])):
+            continue
+        if not _equal(Transform(one.steps[1:]), two, shape, 4 * rounding):
+            continue
+        if columns == [2, 1, 0]:
+            return f"the {which} takes its channels the other way round (RGB for BGR), the constants are the same"
+        return f"the {which} takes its features in another order ({', '.join(map(str, columns))}), the constants are the same"
+    return ""
 
 
 def _turned(a: Transform, b: Transform, shape: tuple[int, ...]) -> str:
@@ -293,5 +306,6 @@ __all__ = [
     "canonical",
     "compare",
     "fingerprint",
+    "settled",
     "simplified",
 ]

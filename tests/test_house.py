@@ -20,7 +20,7 @@ ORDER = [
     {"transform"},
     {"scalers"},
     {"profile", "precision", "samples", "canonical"},
-    {"statistics"},
+    {"statistics", "probing", "likening"},
     {"spaces"},
     {"changes"},
     {"digests"},
@@ -76,6 +76,8 @@ NUMPY_ONLY = {
     "samples",
     "linting",
     "changes",
+    "probing",
+    "likening",
 }
 HEAVY = {"sklearn", "torch", "pyarrow", "skl2onnx", "yaml", "h5py", "pandas"}
 LIGHT = {"numpy", "onnxscale"}

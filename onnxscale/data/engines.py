@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from typing import Any
 
 from onnxscale import remote
 from onnxscale.data import frames, tables
-from onnxscale.data.base import Data, Selection
+from onnxscale.data.base import Batch, Data, Part, Selection
 from onnxscale.data.tables import Table
 from onnxscale.errors import DataError, OnnxscaleError, names
 
@@ -21,7 +21,22 @@ from onnxscale.errors import DataError, OnnxscaleError, names
 def of_files(
     table: Table, paths: list[str], chosen: Selection, about: Mapping[str, Any], engine: str, address: str
 ) -> Data:
-    """Files of one format, read by an engine. Raises DataError."""
+    """Files of one format, read by an engine. Raises DataError, also where a batch is read and the file turns out to be damaged."""
+    found = _of_files(table, paths, chosen, about, engine, address)
+    return replace(found, parts=tuple(_telling(p, f"{paths[0]}: cannot be read to its end") for p in found.parts))
+
+
+def _telling(part: Part, what: str) -> Part:
+    def read(asked: Sequence[int]) -> Iterator[Batch]:
+        with said(what):
+            yield from part.read(asked)
+
+    return replace(part, read=read)
+
+
+def _of_files(
+    table: Table, paths: list[str], chosen: Selection, about: Mapping[str, Any], engine: str, address: str
+) -> Data:
     embedded = find_spec("polars") is not None and find_spec("narwhals") is not None
     name = engine or ("polars" if embedded and not any(map(remote.is_url, paths)) else "pyarrow")
     if name not in ENGINES:
@@ -58,7 +73,7 @@ def said(what: str) -> Iterator[None]:
 
 def _known(error: Exception) -> bool:
     """Whether an engine says that it cannot read a file, rather than that something is wrong with us."""
-    root = type(error).__module__.partition(".")[0]
+    root = type(error).__module__.partition(".")[0].lstrip("_")  # _duckdb: the native part of it
     return root in ("polars", "narwhals", "duckdb", "pyspark", "pyarrow", "distributed", "py4j") or isinstance(
         error, OSError
     )

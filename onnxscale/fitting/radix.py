@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from onnxscale.step import Array
 BUCKETS = 1 << 16
 BLOCK = 1 << 16  # values at a time: what is worked on stays in the cache
 FEW = BUCKETS  # so many values are kept as they are; more become counts
-TOP = -1 if sys.byteorder == "little" else 0  # which 16-bit word of a number holds its sign
+LITTLE = sys.byteorder == "little"  # the last 16-bit word of a number holds its sign
 UNSIGNED: dict[int, type[np.unsignedinteger[Any]]] = {32: np.uint32, 64: np.uint64}
 FLOAT: dict[int, type[np.floating[Any]]] = {32: np.float32, 64: np.float64}
 ENDS = {32: 0x80, 64: 0x10}  # so many first and last buckets of 16 bits hold what is not finite
@@ -110,14 +111,33 @@ class Tally:
             else:
                 self._leading(column)
             return
-        tops = self.prefixes >> np.uint64(self.depth - 16)
-        wanted = np.zeros(BUCKETS, bool)  # by the word as it stands in the number
-        wanted[np.where(tops >= 0x8000, tops - np.uint64(0x8000), np.uint64(0xFFFF) - tops).astype(np.intp)] = True
         for at in range(0, len(column), BLOCK):
             block = column[at : at + BLOCK]
-            chosen = block.view(UNSIGNED[self.bits])[wanted.take(_words(block))]
-            if chosen.size:
-                self._begin(keys(chosen, self.bits))
+            starts = self._starts.take(_words(block))
+            inside = np.flatnonzero(starts >= 0)  # numbers are taken by a list of places faster than by a mask
+            if self.depth > 16 or self.few is not None:
+                self._begin(keys(block.view(UNSIGNED[self.bits]).take(inside), self.bits))
+                continue
+            lower = _words(block, 1)
+            if len(inside) < len(block):
+                starts, lower = starts.take(inside), lower.take(inside)
+            self.held += len(inside)
+            counts = self._spread()
+            starts ^= lower if self.digit == 16 else lower >> (16 - self.digit)
+            np.add.at(counts.reshape(-1), starts, counts.dtype.type(1))
+
+    @cached_property
+    def _starts(self) -> Array:
+        """By the first word of a number as it stands in memory: where the counts of the first prefix that begins so start, intp, or
+        -1. The lower bits of a negative number are turned in its key: they are set here, to be xor-ed."""
+        tops = (self.prefixes >> np.uint64(self.depth - 16)).astype(np.intp)
+        tops, first = np.unique(tops, return_index=True)
+        negative = tops < BUCKETS // 2
+        starts = np.full(BUCKETS, -1, np.intp)
+        starts[np.where(negative, BUCKETS - 1 - tops, tops - BUCKETS // 2)] = (first << self.digit) | np.where(
+            negative, (1 << self.digit) - 1, 0
+        )
+        return starts
 
     def _leading(self, column: Array) -> None:
         raw = np.zeros(BUCKETS, np.int64)
@@ -209,9 +229,10 @@ class Tally:
         return tally
 
 
-def _words(block: Array) -> Array:
-    """The leading 16 bits of each number, as they stand in memory."""
-    return block.view(np.uint16)[TOP % (block.itemsize // 2) :: block.itemsize // 2]
+def _words(block: Array, nth: int = 0) -> Array:
+    """The nth 16 bits of each number from its sign on, as they stand in memory."""
+    words = block.itemsize // 2
+    return block.view(np.uint16)[words - 1 - nth if LITTLE else nth :: words]
 
 
 def begin(tally: Tally, ranks: Array) -> Search:
