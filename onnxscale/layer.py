@@ -71,7 +71,7 @@ def _before_targets(original: onnx.ModelProto, placements: Sequence[Placement]) 
 
 def _inside(feed: Feed, placements: Sequence[Placement]) -> Feed:
     """The feed with its raw values drawn into the range that the bounds are for."""
-    arrays = {n: a[:MOST_ROWS] if a.ndim else a for n, a in feed.raw.items()}
+    arrays = _few(feed, placements)
     for p in placements:
         ends = _ends(p) if p.role == "input" and p.spec.name in arrays else None
         if ends is not None:
@@ -80,6 +80,18 @@ def _inside(feed: Feed, placements: Sequence[Placement]) -> Feed:
             clipped = np.clip(np.nan_to_num(raw.astype(np.float64)), low, high)
             arrays[p.spec.name] = samples.as_dtype(clipped, raw.dtype.name)
     return replace(feed, raw=arrays)
+
+
+def _few(feed: Feed, placements: Sequence[Placement]) -> dict[str, Array]:
+    """The first rows of a feed where the model takes any number of them, else all that it has."""
+    placed = [p for p in placements if p.role == "input" and p.spec.name in feed.raw]
+    fed = [feed.raw[p.spec.name] for p in placed]
+    free = all(
+        p.spec.shape and not isinstance(p.spec.shape[0], int) and (not p.transform.shape or p.axis % len(p.spec.shape))
+        for p in placed
+    )
+    count = len(fed[0]) if free and fed else 0
+    return {n: a[:MOST_ROWS] if a.ndim and len(a) == count else a for n, a in feed.raw.items()}
 
 
 def _ends(p: Placement) -> tuple[Array, Array] | None:

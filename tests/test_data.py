@@ -132,7 +132,7 @@ def test_memory_mapped_npz_is_a_view_of_the_file(tmp_path: Path) -> None:
     from onnxscale.data import arrays
 
     np.savez(tmp_path / "m.npz", a=A)
-    assert isinstance(arrays._loaded(tmp_path / "m.npz")["a"], np.memmap)  # type: ignore[index]
+    assert isinstance(arrays.loaded(tmp_path / "m.npz")["a"], np.memmap)  # type: ignore[index]
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "arrow", "jsonl"])

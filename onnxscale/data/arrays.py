@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,18 @@ from onnxscale.step import Array
 
 ROWS = 1 << 16  # of a batch
 NUMBERS = "fiub"  # kinds of dtype
+RATIO, FREE = 200, 64 << 20  # how many times its size an array may unpack to, where it is larger than so many bytes
+# what zipfile and numpy raise for a damaged file: numpy reads the header of an array as Python's syntax
+_DAMAGE = (
+    ValueError, OSError, EOFError, KeyError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError,
+    RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _LOCAL_HEADER = 30  # bytes of a zip entry before its name and extra field (PKWARE APPNOTE 4.3.7)
 
 
 def of_files(paths: list[str], chosen: Selection, about: Mapping[str, Any]) -> Data:
     """npy and npz files one below the other. An npz with one array is that array; one of several is a column each, by name."""
-    tables = [_named(_loaded(Path(p)), p, chosen) for p in paths]
+    tables = [_named(loaded(Path(p)), p, chosen) for p in paths]
     columns, first = tables[0][0], tables[0][1]
     for path, (own, arrays) in zip(paths, tables, strict=True):
         if own != columns or _width(arrays) != _width(first):
@@ -78,20 +86,28 @@ def of_batches(head: Any, rest: Iterable[Any], chosen: Selection, *, once: bool)
     return Data((), dtypes, (Part(read),), once=once, shape=_shape(whole, len(dtypes), chosen))
 
 
-def _loaded(path: Path) -> Array | dict[str, Array]:
+def loaded(path: Path) -> Array | dict[str, Array]:
+    """The array of a npy file, or those of an npz by name; nothing is unpickled. Raises DataError for a damaged file, and for one
+    that unpacks to far more than it has."""
     try:
         if not zipfile.is_zipfile(path):
             whole: Array = np.load(path, mmap_mode="r", allow_pickle=False)
             return whole
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+        for e in entries:
+            if e.file_size > max(FREE, RATIO * e.compress_size):
+                raise DataError(
+                    f"{path}: {e.filename[:80]!r} unpacks to {e.file_size:,} bytes from {e.compress_size:,}, as a bomb does; "
+                    f"if it is honest, save it uncompressed (numpy.savez)"
+                )
         with np.load(path, allow_pickle=False) as held:
             found: dict[str, Array] = {e.filename.removesuffix(".npy"): _entry(path, e, held) for e in entries}
         if not found:
             raise DataError(f"{path}: no array in it")
         return found
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as numpy arrays ({error})") from None
+    except _DAMAGE as error:
+        raise DataError(f"{path}: cannot be read as numpy arrays ({str(error)[:200]})") from None
 
 
 def _entry(path: Path, entry: zipfile.ZipInfo, held: Any) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from typing import Any
 from onnxscale import remote
 from onnxscale.data import clusters, frames, tables
 from onnxscale.data.alike import Files
-from onnxscale.data.base import Data, Selection
+from onnxscale.data.base import Batch, Data, Part, Selection
 from onnxscale.data.csvs import MISSING
 from onnxscale.data.tables import Table
 from onnxscale.errors import DataError, OnnxscaleError, names
@@ -25,7 +25,22 @@ ENGINE_ROOTS = {"polars", "narwhals", "duckdb", "pyspark", "pyarrow", "pandas", 
 def of_files(
     table: Table, paths: list[str], chosen: Selection, about: Mapping[str, Any], engine: str, address: str
 ) -> Data:
-    """Files of one format, read by an engine. Raises DataError."""
+    """Files of one format, read by an engine. Raises DataError, also where a batch is read and the file turns out to be damaged."""
+    found = _of_files(table, paths, chosen, about, engine, address)
+    return replace(found, parts=tuple(_telling(p, f"{paths[0]}: cannot be read to its end") for p in found.parts))
+
+
+def _telling(part: Part, what: str) -> Part:
+    def read(asked: Sequence[int]) -> Iterator[Batch]:
+        with said(what):
+            yield from part.read(asked)
+
+    return replace(part, read=read)
+
+
+def _of_files(
+    table: Table, paths: list[str], chosen: Selection, about: Mapping[str, Any], engine: str, address: str
+) -> Data:
     embedded = find_spec("polars") is not None and find_spec("narwhals") is not None
     others = [p for p in paths if tables.only_pyarrow(table, p)]
     name = engine or ("polars" if embedded and not others else "pyarrow")
