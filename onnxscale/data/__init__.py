@@ -72,7 +72,9 @@ def _of_batches(given: Iterable[Any], chosen: Selection) -> Data:
     if head is None:
         raise DataError("no data: there are no batches")
     if hasattr(given, "tocsr"):
-        raise DataError("a sparse matrix: pass its rows as arrays, such as (m[i:i+1000].toarray() for i in range(0, m.shape[0], 1000))")
+        raise DataError(
+            "a sparse matrix: pass its rows as arrays, such as (m[i:i+1000].toarray() for i in range(0, m.shape[0], 1000))"
+        )
     rest: Iterable[Any] = chain([head], stream) if once else given
     with engines.said("the frames cannot be read"):
         if frames.is_frame(frames.table(head)):

@@ -103,11 +103,11 @@ def loaded(path: Path) -> Array | dict[str, Array]:
                 )
         with np.load(path, allow_pickle=False) as held:
             found: dict[str, Array] = {e.filename.removesuffix(".npy"): _entry(path, e, held) for e in entries}
-        if not found:
-            raise DataError(f"{path}: no array in it")
-        return found
     except _DAMAGE as error:
         raise DataError(f"{path}: cannot be read as numpy arrays ({str(error)[:200]})") from None
+    if not found:
+        raise DataError(f"{path}: no array in it")
+    return found
 
 
 def _entry(path: Path, entry: zipfile.ZipInfo, held: Any) -> Array:

@@ -37,7 +37,7 @@ def _schema(path: str, system: Any) -> Schema:
 
 def is_stream(path: str, system: Any) -> bool:
     """Whether this is a stream of record batches. Raises DataError for Feather 1."""
-    with open(path, "rb") if system is None else system.open(path, "rb") as file:  # noqa: PTH123  a URL's path is none
+    with open(path, "rb") if system is None else system.open(path, "rb") as file:
         mark = file.read(4)
     if mark == FEATHER1:
         raise DataError(f"{path}: Feather version 1, which nothing writes any more; write it anew as version 2")

@@ -73,7 +73,11 @@ def _pandas(layout: Layout, paths: list[str]) -> dict[str, Any]:
     """What pandas.read_csv is told of a layout."""
     types = {"number": "float64", "bool": "boolean", "text": "string"}
     whole = any(compressed.bare(p) != p.lower() for p in paths)  # cannot be cut into blocks
-    none = {"number": [*MISSING, "nan", "NaN", "NAN"], "bool": MISSING, "text": MISSING}  # pandas knows NaN and missing as one
+    none = {
+        "number": [*MISSING, "nan", "NaN", "NAN"],
+        "bool": MISSING,
+        "text": MISSING,
+    }  # pandas knows NaN and missing as one
     return {
         "sep": layout.separator,
         "header": 0 if layout.header else None,

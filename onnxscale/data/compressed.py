@@ -26,7 +26,7 @@ def opened(path: str, system: Any = None) -> Iterator[IO[bytes]]:
     low = path.lower()
     reader = next((r for s, r in _READERS.items() if low.endswith(s)), None)
     try:
-        with (system.open(path, "rb") if system is not None else open(path, "rb")) as raw:  # noqa: PTH123  a URL's path is none
+        with system.open(path, "rb") if system is not None else open(path, "rb") as raw:
             if reader is None:
                 yield raw
             else:

@@ -58,7 +58,9 @@ def layouts(paths: Sequence[str], system: Any) -> dict[str, Layout]:
         else:
             found[path] = _sampled(text, path)[0]
     if not found:
-        raise DataError(f"{paths[0]}: no data: the first line is empty" + (" as in all files" if len(paths) > 1 else ""))
+        raise DataError(
+            f"{paths[0]}: no data: the first line is empty" + (" as in all files" if len(paths) > 1 else "")
+        )
     if typed is None:
         return found
     kinds = dict(zip(typed.columns, typed.types, strict=True))
@@ -96,7 +98,9 @@ def _sampled(text: str, path: str) -> tuple[Layout, int]:
         raise DataError(f"{path}: the first line is empty")
     separator = _separator(first)
     try:
-        lines = [row for _, row in zip(range(SAMPLE + 1), csv.reader(io.StringIO(text), delimiter=separator), strict=False)]
+        lines = [
+            row for _, row in zip(range(SAMPLE + 1), csv.reader(io.StringIO(text), delimiter=separator), strict=False)
+        ]
     except csv.Error as error:
         raise DataError(f"{path}: cannot be read as csv ({error})") from None
     lines = [row for row in lines if row]
@@ -166,14 +170,21 @@ def scan(paths: list[str], layout: Layout) -> Any:
     types = {"number": pl.Float64, "bool": pl.Boolean, "text": pl.String}
     called = dict(zip(layout.columns, raw, strict=True))
     over = {
-        called[n]: pl.String if n in layout.padded else types[t] for n, t in zip(layout.columns, layout.types, strict=True)
+        called[n]: pl.String if n in layout.padded else types[t]
+        for n, t in zip(layout.columns, layout.types, strict=True)
     }
     frame = pl.scan_csv(
         paths, null_values=MISSING, schema_overrides=over, decimal_comma=layout.comma and layout.separator != ",", **how
     )
     frame = frame.rename({old: new for new, old in called.items() if old != new}, strict=True)
-    padded = {n: types[t] for n, t in zip(layout.columns, layout.types, strict=True) if n in layout.padded and t != "text"}
-    return frame.with_columns(_bare(pl.col(n), t, comma=layout.comma).alias(n) for n, t in padded.items()) if padded else frame
+    padded = {
+        n: types[t] for n, t in zip(layout.columns, layout.types, strict=True) if n in layout.padded and t != "text"
+    }
+    return (
+        frame.with_columns(_bare(pl.col(n), t, comma=layout.comma).alias(n) for n, t in padded.items())
+        if padded
+        else frame
+    )
 
 
 def _bare(column: Any, dtype: Any, *, comma: bool) -> Any:

@@ -51,7 +51,9 @@ def _of_files(
     with said(f"{paths[0]}: cannot be read as {table.name}"):
         files, chosen = table.files(paths, chosen)
     if name == "polars" and any(not remote.is_url(p) for p in others):
-        raise DataError(f"{others[0]}: Polars reads no stream of Arrow and nothing that bzip2 has compressed; use --engine pyarrow")
+        raise DataError(
+            f"{others[0]}: Polars reads no stream of Arrow and nothing that bzip2 has compressed; use --engine pyarrow"
+        )
     if name in ("pyarrow", "numpy"):
         return tables.of_files(table, paths, files, chosen, about)
     try:
@@ -113,7 +115,7 @@ def _duckdb(table: Table, files: Files, address: str) -> tuple[Any, Any]:
     calls, values = [], []
     for paths, layout in files.groups:
         call, given = _call(table, paths, layout)
-        calls.append(f"SELECT {', '.join(columns) if len(files.groups) > 1 else '*'} FROM {call}")
+        calls.append(f"SELECT {', '.join(columns) if len(files.groups) > 1 else '*'} FROM {call}")  # noqa: S608  names are quoted
         values += given
     connection = duckdb.connect()
     return connection.sql(" UNION ALL ".join(calls), params=values), connection
@@ -128,9 +130,7 @@ def _call(table: Table, paths: list[str], layout: Any) -> tuple[str, list[Any]]:
     if table.name != "csv":
         raise DataError(f"DuckDB does not read {table.name} files; use --engine polars")
     types = {"number": "DOUBLE", "bool": "BOOLEAN", "text": "VARCHAR"}
-    columns = ", ".join(
-        f"{_literal(n)}: '{types[t]}'" for n, t in zip(layout.columns, layout.types, strict=True)
-    )
+    columns = ", ".join(f"{_literal(n)}: '{types[t]}'" for n, t in zip(layout.columns, layout.types, strict=True))
     said = f"delim = '{layout.separator}', header = {str(layout.header).lower()}, nullstr = [{', '.join(map(_literal, MISSING))}]"
     how = "auto_detect = false, quote = '\"', escape = '\"', hive_partitioning = false"
     comma = ", decimal_separator = ','" if layout.comma else ""

@@ -52,7 +52,9 @@ def of_frames(head: Any, rest: Iterable[Any], chosen: Selection, *, once: bool) 
         for at, item in enumerate(rest, 1):
             own = set(nw.from_native(table(item)).collect_schema().names())
             if own != known and not chosen.columns:
-                raise DataError(f"batch {at}: its columns are {names(sorted(own))}, those of the first one {names(sorted(known))}")
+                raise DataError(
+                    f"batch {at}: its columns are {names(sorted(own))}, those of the first one {names(sorted(known))}"
+                )
             for values, missing in of_frame(table(item), named, {}).batches(asked):
                 yield Batch(values.astype(np.float64), missing)
 
@@ -75,7 +77,9 @@ def of_frame(source: object, chosen: Selection, about: Mapping[str, Any], engine
     index = chosen.chosen(known, _first(about))
     columns, types = [known[i] for i in index], [types[i] for i in index]
     bad = [n for n, t in zip(columns, types, strict=True) if not (t.is_numeric() or t == nw.Boolean)]
-    taken = [n for n in columns if (name == "polars" and n[:1] + n[-1:] == "^$") or (name == "duckdb" and n in ("*", ""))]
+    taken = [
+        n for n in columns if (name == "polars" and n[:1] + n[-1:] == "^$") or (name == "duckdb" and n in ("*", ""))
+    ]
     if taken:
         other = "polars" if name == "duckdb" else "pyarrow"
         raise DataError(

@@ -41,8 +41,8 @@ def scan(paths: list[str], layout: Layout) -> Any:
         schema = pl.scan_ndjson(paths, infer_schema_length=None).collect_schema()
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{paths[0]}: Polars cannot read it as JSON lines ({str(error).splitlines()[0][:200]}); where they hold NaN, as Python writes "
-            f"it, or whole numbers of 64 bits, --engine duckdb reads them"
+            f"{paths[0]}: Polars cannot read it as JSON lines ({str(error).splitlines()[0][:200]}); where they hold NaN, as "
+            f"Python writes it, or whole numbers of 64 bits, --engine duckdb reads them"
         ) from None
     wide = {name: pl.Float64 if dtype.is_integer() or dtype == pl.Null else dtype for name, dtype in schema.items()}
     return pl.scan_ndjson(paths, schema=wide)
