@@ -171,7 +171,8 @@ def _batches(whole: Any, columns: Sequence[int], engine: str, dtype: Any) -> Ite
     frame = whole.select(*(nw.nth(c).alias(f"c{i}") for i, c in enumerate(columns)))
     if isinstance(frame, nw.DataFrame):
         for at in range(0, len(frame), ROWS):
-            yield from _of_arrow(frame[at : at + ROWS].to_arrow(), dtype)
+            rows = nw.maybe_reset_index(frame[at : at + ROWS])  # pandas would hand its index over as one more column
+            yield from _of_arrow(rows.to_arrow(), dtype)
         return
     stream = STREAMS.get(engine)
     if stream is None:
