@@ -200,7 +200,7 @@ def whole(model: ModelFile) -> Iterator[ModelFile]:
         raise ModelError(f"{model.name}: the record is damaged at data.from")
     if model.path is None:
         raise ModelError(f"the model came as bytes, and a part of it lies in {location!r}: give its path")
-    descriptor = external.opened(external.located(model.path, location, "of the undo list"))
+    descriptor = external.opened(external.located(model.path, location, "of the undo list"), real=True)
 
     def read(offset: int, count: int) -> bytes:
         here = min(count, max(start - offset, 0))

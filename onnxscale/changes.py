@@ -7,21 +7,18 @@ significant digits; or within a tolerance in sigmas, where one is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from onnxscale.canonical import DIGITS, canonical, rounded
+from onnxscale.likening import Pair, likeness
 from onnxscale.spaces import TOLERANCE, Difference, Space, compare, fingerprint
 from onnxscale.step import Array
 from onnxscale.transform import Transform
 
-ROUNDED = 5e-10  # half a unit of the ninth significant digit
 NOISE = 1e-11  # relative; far below the ninth digit, far above what float64 rounds on the way to a constant
-EPSILONS = tuple(10.0**-k for k in range(2, 16))
-
-Pair = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def differs(here: Space, there: Space, tolerance: float | None = None) -> Differ
         return None
     if not found.off:
         return None
-    words = _likeness(mine, yours)
+    words = likeness(mine, yours)
     return Difference(words, found.off) if words else found
 
 
@@ -68,6 +65,7 @@ def _alike(here: Pair, there: Pair) -> Array:
         a, b, std = np.broadcast_arrays(here[key], there[key], np.abs(here["std"]))
         with np.errstate(all="ignore"):
             noise = np.abs(a - b) <= NOISE * np.abs(a) + np.where(np.isfinite(std), 1e-15 * std, 0.0)
+            noise &= np.isfinite(a - b)  # no bound is as far from a bound as no number
         digits = np.asarray(rounded(a, DIGITS) == rounded(b, DIGITS))
         same = same & (noise | digits | (np.isnan(a) & np.isnan(b)))
     return np.ravel(same)
@@ -107,7 +105,8 @@ def changed(here: Space, there: Space, found: Difference) -> tuple[Changed, ...]
         if mine and yours and not alone:
             for key in mine:
                 a, b = (float(np.broadcast_to(c[key], shape)[at]) for c in (mine, yours))
-                if not (a == b or (np.isnan(a) and np.isnan(b)) or abs(a - b) <= 1e-15 * max(abs(a), abs(b))):
+                near = np.isfinite(a - b) and abs(a - b) <= 1e-15 * max(abs(a), abs(b))
+                if not (near or a == b or (np.isnan(a) and np.isnan(b))):
                     pairs[key] = (a, b)
         told.append(Changed(off.feature, where, off.name, _sigmas(pairs, mine, yours, shape, at, off.sigmas), pairs))
     return tuple(told)
@@ -164,108 +163,26 @@ def renamed(here: Space, there: Space) -> tuple[str, str]:
     )
     if sorted(a) == sorted(b):
         return f"the same features in another order: feature {first} is {names}", ""
-    return "", f"feature {first} is called {names}"
+    only = [
+        f"only in {w}: {', '.join(map(repr, left[:8]))}{' and more' if len(left) > 8 else ''}"
+        for w, left in (("A", [n for n in a if n not in b]), ("B", [n for n in b if n not in a]))
+        if left
+    ]
+    return "", "; ".join([f"feature {first} is called {names}", *only])
 
 
-def _likeness(here: Pair, there: Pair) -> str:
-    """The first of the known changes of an affine that this one is, in words; "" where it is none of them."""
-    if not here or not there:
+def reordered(here: Space, there: Space) -> str:
+    """Whether both do the same to each feature, by its name, and take them in another order; "" where not."""
+    a, b = here.features, there.features
+    if a == b or sorted(a) != sorted(b) or len(set(a)) != len(a) or here.transform is None or there.transform is None:
         return ""
-    with np.errstate(all="ignore"):
-        if any(not np.array_equal(here[k], there[k]) for k in ("low", "high")):
-            return _clipped(here, there)
-        return next((words for row in LIKENESSES if (words := row(here, there))), "")
-
-
-def _clipped(here: Pair, there: Pair) -> str:
-    """One of the two cuts values off, and does the same to all others."""
-    clips = [any(np.isfinite(p[k]).any() for k in ("low", "high")) for p in (here, there)]
-    if clips[0] == clips[1] or not (_near(here["mean"], there["mean"]) and _near(here["std"], there["std"])):
+    mine, yours = constants(here.transform), constants(there.transform)
+    if not mine or not yours or {mine["mean"].shape, yours["mean"].shape} - {(), (len(a),)}:
         return ""
-    return f"{'A' if clips[0] else 'B'} clips its values, {'B' if clips[0] else 'A'} does not"
-
-
-def _left_out(here: Pair, there: Pair) -> str:
-    """One half of the z-score is missing."""
-    for one, two, letter in ((here, there, "B"), (there, here, "A")):
-        if _near(one["std"], two["std"]) and (two["mean"] == 0).all() and (one["mean"] != 0).any():
-            return f"{letter} does not subtract the mean"
-        if _near(one["mean"], two["mean"]) and (two["std"] == 1).all() and (one["std"] != 1).any():
-            return f"{letter} does not divide by the std"
-    return ""
-
-
-def _variance(here: Pair, there: Pair) -> str:
-    """The square of the std where the std belongs."""
-    for one, two, letter in ((here, there, "B"), (there, here, "A")):
-        if _near(one["mean"], two["mean"]) and _near(one["std"] ** 2, two["std"]) and (one["std"] != 1).any():
-            return f"{letter} divides by the variance, the square of the std"
-    return ""
-
-
-def _near(a: Array, b: Array, rtol: float = ROUNDED) -> bool:
-    return bool(np.allclose(a, b, rtol=rtol, atol=0, equal_nan=True))
-
-
-def _rounded(here: Pair, there: Pair) -> str:
-    with np.errstate(all="ignore"):
-        alike = all(_near(here[k].astype("f"), there[k].astype("f"), 6e-8) for k in ("mean", "std"))
-    return "the constants differ only by what float32 rounds" if alike else ""
-
-
-def _ddof(here: Pair, there: Pair) -> str:
-    """std with ddof 1 is sqrt(n / (n - 1)) times the one with ddof 0, for every feature the same."""
-    with np.errstate(all="ignore"):
-        ratio = np.ravel(there["std"] / here["std"])
-        means = np.all(np.abs(here["mean"] - there["mean"]) <= 1e-9 * np.abs(here["std"]))
-    off = np.abs(ratio - 1) > ROUNDED
-    varied = ratio[off]
-    constant = np.broadcast_to(
-        np.ravel(here["std"]) == 1, ratio.shape
-    )  # a constant feature, divided by 1, does not move
-    if not means or not varied.size or not _near(varied, varied[0], 1e-7) or not (off | constant).all():
+    place = {name: i for i, name in enumerate(b)}
+    order = [place[name] for name in a]
+    moved = {k: np.broadcast_to(v, (len(a),))[order] for k, v in yours.items()}
+    if not _alike(mine, moved).all():
         return ""
-    square = float(max(varied[0], 1 / varied[0])) ** 2 if varied[0] > 0 else 0.0
-    if not 1 < square <= 2:
-        return ""
-    rows = square / (square - 1)
-    whole = rows > 1e5 or abs(rows - round(rows)) < 1e-3 * rows / 100
-    if not whole or (varied.size == 1 and rows > 1e5):
-        return ""
-    large, small = ("B", "A") if varied[0] > 1 else ("A", "B")
-    return f"ddof changed: every std is sqrt(n / (n - 1)) times as large in {large} as in {small}, for n about {rows:,.0f} rows"
-
-
-def _zero_variance(here: Pair, there: Pair) -> str:
-    """Features that are divided by 1 in one and by next to nothing, or not at all, in the other; nothing else moved."""
-    a, b = (np.ravel(np.broadcast_arrays(p["std"], here["std"], there["std"])[0]) for p in (here, there))
-    off = ~np.isclose(a, b, rtol=ROUNDED, atol=0)
-    with np.errstate(all="ignore"):
-        tiny = [(np.abs(p) < 1e-3) | ~np.isfinite(p) for p in (a, b)]
-        flat = ((a == 1) & tiny[1]) | ((b == 1) & tiny[0])
-    if not off.any() or not flat[off].all():
-        return ""
-    i = int(np.flatnonzero(off)[0])
-    return f"the rule for constant features changed: feature {i} is divided by {a[i]:.6g} in A, by {b[i]:.6g} in B"
-
-
-def _epsilon(here: Pair, there: Pair) -> str:
-    """sqrt(var + eps) or std + eps for std, as normalization layers have it."""
-    a, b = np.abs(here["std"]), np.abs(there["std"])
-    with np.errstate(all="ignore"):
-        means = np.all(np.abs(here["mean"] - there["mean"]) <= 1e-9 * a)
-        gaps = {"variance": np.ravel(b * b - a * a), "std": np.ravel(b - a)}
-        noise = {"variance": np.ravel(a * a) * 1e-14, "std": np.ravel(a) * 1e-14}
-    if not means or (np.ravel(a) == 1).all():
-        return ""
-    for what, gap in gaps.items():
-        first = float(gap[int(np.argmin(noise[what]))])
-        eps = next((e for e in EPSILONS if abs(abs(first) - e) <= 1e-3 * e), 0.0)
-        if eps and np.all(np.abs(np.abs(gap) - eps) <= 1e-3 * eps + noise[what]) and len(set(np.sign(gap))) == 1:
-            return f"an epsilon of {eps:g} is added to the {what} in {'B' if first > 0 else 'A'} only"
-    return ""
-
-
-LIKENESSES: tuple[Callable[[Pair, Pair], str], ...] = (
-    _left_out, _variance, _zero_variance, _ddof, _epsilon, _rounded,
-)  # fmt: skip
+    i = next(i for i, (u, v) in enumerate(zip(a, b, strict=True)) if u != v)
+    return f"each feature has the same constants, but they come in another order: feature {i} is {a[i]!r} in A, {b[i]!r} in B"

@@ -72,7 +72,7 @@ def carried(
 
 
 def _copied(source: Path, target: Path) -> None:
-    descriptor = external.opened(source)
+    descriptor = external.opened(source, real=True)
     try:
         saving.place(target, lambda to: saving.copy_all(descriptor, to))
     finally:

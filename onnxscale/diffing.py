@@ -169,21 +169,30 @@ def _compared(one: Side, two: Side, a: Port | None, b: Port | None, tolerance: f
     here, there = _settled(a, b), _settled(b, a)
     found = changes.differs(here, there, tolerance)
     wrong, note = changes.renamed(here, there)
+    turned = changes.reordered(here, there) if found is not None else ""
     if note:
         notes = (*notes, note)
     if found is not None:
-        reason = found.reason.replace("the first", "A").replace("the second", "B")
+        reason = turned or found.reason.replace("the first", "A").replace("the second", "B")
         return Compared(a.role, a, b, DIFFERS, reason, changes.changed(here, there, found), notes)
     return Compared(a.role, a, b, DIFFERS, wrong, notes=notes) if wrong else Compared(a.role, a, b, SAME, notes=notes)
 
 
+NEAR = 0.5  # sigmas, within which what a graph begins with is meant to be what the other side says
+
+
 def _taken(port: Port, other: Port, tolerance: float | None) -> Port:
-    """A bare input whose graph starts with exactly what the other side says, taken for that: one factor for all features
-    alone would not tell a scaler from a model's own arithmetic."""
+    """A bare input whose graph starts with what the other side says, or feature by feature with nearly that (an epsilon that a
+    BatchNormalization adds), taken for it: the nodes alone would not tell a scaler from a model's own arithmetic."""
     if _scaled(port) or port.maybe is None or not _scaled(other):
         return port
     read = replace(port, inside=port.maybe, how="recognized")
-    return port if changes.differs(_settled(read, other), _settled(other, read), tolerance) else read
+    here, there = _settled(read, other), _settled(other, read)
+    found = changes.differs(here, there, tolerance)
+    shaped = here.transform is not None and here.transform.shape not in ((), (1,))
+    if found is None or (shaped and max((c.sigmas for c in changes.changed(here, there, found)), default=1.0) <= NEAR):
+        return read
+    return port
 
 
 def _settled(port: Port, other: Port) -> Space:
@@ -196,13 +205,16 @@ def _left(one: Side, two: Side, a: Port, b: Port) -> str:
     port, there, bare, other = (a, "A", "B", two) if _scaled(a) else (b, "B", "A", one)
     said = port.inside.prose()
     takes = "takes" if port.role == "input" else "gives"
+    maybe = (b if there == "A" else a).maybe
+    begins = "" if maybe is None else f"; the graph of {bare} begins with another function ({maybe.prose()})"
     if other.kind == "model" and (one if there == "A" else two).kind == "statistics":
-        return f"the normalization is not in the graph of {bare} ({other.name}), which {takes} scaled values; {there} says {said}"
-    if there == "A":
-        return (
-            f"the normalization left the graph: A has {said}; B {takes} values that are scaled elsewhere, or not at all"
-        )
-    return f"the normalization came into the graph: B has {said}; A {takes} values that are scaled elsewhere, or not at all"
+        where = f"the normalization is not in the graph of {bare} ({other.name}), which {takes} scaled values"
+        return f"{where}; {there} says {said}{begins}"
+    moved = "left" if there == "A" else "came into"
+    return (
+        f"the normalization {moved} the graph: {there} has {said}; {bare} {takes} values that are scaled elsewhere, "
+        f"or not at all{begins}"
+    )
 
 
 def _beside(a: Port, b: Port) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from onnxscale import graph, modelfile, origins, recognition
 from onnxscale.errors import ModelError
 from onnxscale.graph import InputSpec
 from onnxscale.modelfile import ModelFile
+from onnxscale.recognition import Leading
 from onnxscale.spaces import RAW, UNKNOWN, Space, compare
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
 from onnxscale.transform import Transform
@@ -64,9 +65,9 @@ def of_statistics(statistics: Statistics) -> tuple[Port, ...]:
     """The ports that statistics speak of; their inside is the scaled values."""
     parts = (("input", statistics.inputs), ("output", statistics.outputs))
     return tuple(
-        Port(role, name, RAW, of_fitted(fitted, statistics.source), "declared")
+        Port(role, name, _raw(space), space, "declared")
         for role, part in parts
-        for name, fitted in part.items()
+        for name, space in ((n, of_fitted(f, statistics.source)) for n, f in part.items())
     )
 
 
@@ -85,21 +86,26 @@ def _input(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec) 
         recorded = _space(entries, given | _joined(parts), spec)
         found = _contradiction(model, entries[0], parts[0])
         if found is None:
-            outside = replace(recorded, transform=given) if given.steps else RAW
+            outside = replace(recorded, transform=given) if given.steps else _raw(recorded)
             return Port("input", spec.name, outside, recorded, "baked", spec)
         nodes = replace(recorded, transform=_joined([found, *parts[1:]]), rounding=_FLOAT32)
         return Port("input", spec.name, RAW, nodes, "recognized", spec, LIES)
     if record is None and spec.dtype in graph.FLOATS:
         lead = recognition.leading(model, spec.name)
         rank = None if spec.shape is None else len(spec.shape)
-        axis = lead.axis if rank is None else lead.axis + rank
-        known = Source("onnx graph", model.name)
-        seen = Space(lead.transform, axis if lead.transform.shape else None, rounding=_FLOAT32, source=known)
         if lead.is_scaler:
-            return Port("input", spec.name, RAW, seen, "recognized", spec)
+            return Port("input", spec.name, RAW, _seen(model, lead, rank), "recognized", spec)
+        lead = recognition.normalized(model, lead, rank)
         if lead.ops:
-            return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec, maybe=seen)
+            return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec, maybe=_seen(model, lead, rank))
     return Port("input", spec.name, UNKNOWN, UNKNOWN, "bare", spec)
+
+
+def _seen(model: ModelFile, lead: Leading, rank: int | None) -> Space:
+    """What leading nodes make of an input."""
+    axis = lead.axis if rank is None else lead.axis + rank
+    known = Source("onnx graph", model.name)
+    return Space(lead.transform, axis if lead.transform.shape else None, rounding=_FLOAT32, source=known)
 
 
 def _given(entry: Mapping[str, Any]) -> Transform:
@@ -136,7 +142,13 @@ def _output(model: ModelFile, record: Mapping[str, Any] | None, spec: InputSpec)
     forward = Transform(steps).inverse()
     if forward is None:
         raise ModelError(f"{model.name}: the scaler of output {spec.name!r} has no inverse")
-    return Port("output", spec.name, RAW, _space(entries, forward, spec), "baked", spec)
+    inside = _space(entries, forward, spec)
+    return Port("output", spec.name, _raw(inside), inside, "baked", spec)
+
+
+def _raw(inside: Space) -> Space:
+    """Raw values of the features that a scaler was made for."""
+    return replace(RAW, features=inside.features, units=inside.units)
 
 
 def _entries(record: Mapping[str, Any] | None, role: str, tensor: str) -> list[Mapping[str, Any]]:

@@ -100,18 +100,15 @@ def _typed(tensor: onnx.TensorProto, count: int, held: list[str], wrong: type | 
 
 
 def _external(model: ModelFile, tensor: onnx.TensorProto, need: int, sizes: dict[str, int], wrong: object) -> None:
-    said = external.entries(tensor)
-    location = said.get("location", "")
+    location = external.entries(tensor).get("location", "")
     if location not in sizes:
         path = external.located(external.needs_path(model.path, tensor), location, tensor.name)
-        descriptor = external.opened(path)
+        descriptor = external.opened(path, real=True)
         sizes[location] = os.fstat(descriptor).st_size
         os.close(descriptor)
-    try:
-        offset, length = int(said.get("offset", "0")), int(said.get("length", str(need)))
-    except ValueError:
-        raise wrong(f"has an offset or length that is no number in {said}") from None  # type: ignore[operator]
-    if offset < 0 or length != need:
+    offset, said = external.extent(tensor)
+    length = need if said is None else said
+    if length != need:
         raise wrong(f"says {length:,} bytes from {offset:,} where its shape asks for {need:,}")  # type: ignore[operator]
     if offset + length > sizes[location]:
         raise wrong(  # type: ignore[operator]

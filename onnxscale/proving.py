@@ -221,15 +221,15 @@ def _place(model: ModelFile, message: onnx.TensorProto | onnx.AttributeProto) ->
         return model, *stub
     if isinstance(message, onnx.AttributeProto) or not tensors.is_outside(message):
         return None
-    said = external.entries(message)
-    path = external.located(external.needs_path(model.path, message), said.get("location", ""), message.name)
-    return str(path), int(said.get("offset", "0")), tensors.nbytes(message)
+    location = external.entries(message).get("location", "")
+    path = external.located(external.needs_path(model.path, message), location, message.name)
+    return str(path), external.extent(message)[0], tensors.nbytes(message)
 
 
 def _digest(where: ModelFile | str, offset: int, length: int) -> str:
     total = hashlib.sha256()
     if isinstance(where, str):
-        descriptor = external.opened(Path(where))
+        descriptor = external.opened(Path(where), real=True)
         try:
             for at in range(offset, offset + length, CHUNK):
                 total.update(os.pread(descriptor, min(CHUNK, offset + length - at), at))

@@ -100,6 +100,31 @@ def leading(model: ModelFile, name: str, until: str = "") -> Leading:
         name = node.output[0]
 
 
+def normalized(model: ModelFile, lead: Leading, rank: int | None) -> Leading:
+    """A lead with the BatchNormalization that follows it: the model's own layer, or a scaler that was written as one; as it is
+    where none follows, or the rank is unknown (the features lie at axis 1 from the start).
+
+    y = (x - mean) / sqrt(var + epsilon) * scale + B                       onnx, operators BatchNormalization
+    """
+    found = list(graph.readers(model.skeleton.graph, lead.seam)) if lead.then == "BatchNormalization" and rank else []
+    held = {a.name: helper.get_attribute_value(a) for r in found for a in r.node.attribute}
+    if len(found) != 1 or found[0].where or held.get("training_mode") or not found[0].node.output:
+        return lead
+    node, constant = found[0].node, constants(model)
+    read = [constant(n) for n in node.input[1:5]] if node.input[0] == lead.seam else []
+    if len(read) != 4 or any(v is None or v.ndim != 1 or v.dtype.kind != "f" for v in read):
+        return lead
+    scale, bias, mean, var = (v.astype(np.float64) for v in read if v is not None)
+    with np.errstate(all="ignore"):
+        std = np.sqrt(var + float(held.get("epsilon", 1e-5)))
+    steps = [Step("Sub", (mean,)), Step("Div", (std,)), Step("Mul", (scale,)), Step("Add", (bias,))]
+    if (axis := 1 - (rank or 0)) != lead.axis and lead.transform.shape:
+        return lead
+    then = next((r.node.op_type for r in graph.readers(model.skeleton.graph, node.output[0])), "")
+    whole = Transform((*lead.transform.steps, *steps))
+    return Leading(whole, axis, node.output[0], (*lead.ops, node.op_type), then)
+
+
 def _step(node: onnx.NodeProto, x: str, constant: Callable[[str], Array | None]) -> list[tuple[str, Array]] | None:
     few = [a for a in node.attribute if max(len(a.ints), len(a.strings)) <= MOST_FEATURES]  # a forest's are millions
     attributes = {a.name: helper.get_attribute_value(a) for a in few}

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxscale.errors import OnnxscaleError, PlanError, names
+from onnxscale.data.arrays import loaded
+from onnxscale.errors import PlanError, StatisticsError, names
 from onnxscale.graph import InputSpec
 from onnxscale.plans import Placement
+from onnxscale.sources.isolation import isolated
 from onnxscale.step import Array
 
 Table = tuple[list[str], Array]
@@ -44,18 +46,16 @@ def read_slots(path: str | os.PathLike[str], slots: Sequence[Slot]) -> dict[str,
         raise PlanError(f"{file}: no such file; expected rows as npy, npz, csv or parquet")
     placed = {s.spec.name: s for s in slots}
     try:
-        if zipfile.is_zipfile(file):
-            with np.load(file, allow_pickle=False) as held:
-                arrays = {k: held[k] for k in held.files}
-        elif file.suffix == ".npy" or file.read_bytes()[:6] == b"\x93NUMPY":
-            arrays = {"": np.load(file, allow_pickle=False)}
+        with file.open("rb") as opened:
+            head = opened.read(6)
+        if zipfile.is_zipfile(file) or file.suffix == ".npy" or head == b"\x93NUMPY":
+            held = loaded(file)
+            arrays = held if isinstance(held, dict) else {"": held}
         else:
-            columns, table = _parquet(file) if file.read_bytes()[:4] == b"PAR1" else _csv(file)
+            columns, table = _parquet(file) if head[:4] == b"PAR1" else _csv(file)
             arrays = {"": _ordered(columns, table, placed, file)}
-    except (ValueError, OSError, UnicodeDecodeError, zipfile.BadZipFile) as error:
-        if isinstance(error, OnnxscaleError):
-            raise
-        raise PlanError(f"{file}: cannot be read as rows ({error})") from None
+    except (ValueError, OSError, csv.Error, StatisticsError) as error:
+        raise PlanError(f"{file}: cannot be read as rows ({str(error)[:300]})") from None
     if len(arrays) == 1 and len(placed) == 1:
         arrays = {next(iter(placed)): next(iter(arrays.values()))} if set(arrays) != set(placed) else arrays
     missing = [n for n in placed if n not in arrays]
@@ -91,8 +91,15 @@ def _parquet(file: Path) -> Table:
         from pyarrow import parquet
     except ImportError:
         raise PlanError(f"{file}: reading parquet needs pyarrow (pip install 'onnxscale[parquet]')") from None
-    table = parquet.read_table(file)
-    return table.column_names, np.column_stack([c.to_numpy() for c in table.columns])
+
+    def read() -> Table:
+        try:
+            table = parquet.read_table(file, use_threads=False)
+            return table.column_names, np.column_stack([c.to_numpy() for c in table.columns])
+        except (ValueError, OSError) as error:  # pyarrow's own errors are these too
+            raise StatisticsError(str(error).partition("\n")[0]) from None
+
+    return isolated(read, "the parquet library")
 
 
 def _ordered(columns: list[str], table: Array, placed: dict[str, Slot], file: Path) -> Array:

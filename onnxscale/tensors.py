@@ -53,14 +53,14 @@ def payload(model: ModelFile, tensor: onnx.TensorProto) -> bytes | None:
         return model.data[field.value : field.end]
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return None
-    said = external.entries(tensor)
-    path = external.located(external.needs_path(model.path, tensor), said.get("location", ""), tensor.name)
+    location = external.entries(tensor).get("location", "")
+    path = external.located(external.needs_path(model.path, tensor), location, tensor.name)
     length = nbytes(tensor)
     if length > MOST:
         raise ModelError(f"tensor {tensor.name!r} has {length:,} bytes, too many to read into memory")
-    descriptor = external.opened(path)
+    descriptor = external.opened(path, real=True)
     try:
-        data = os.pread(descriptor, length, int(said.get("offset", "0")))
+        data = os.pread(descriptor, length, external.extent(tensor)[0])
     finally:
         os.close(descriptor)
     if len(data) != length:

@@ -71,7 +71,7 @@ SCALED = {"model": "b.onnx", "inputs": {"x": "space.json"}}
         ({"a": A, "b": B}, "a.y -> b.x", "holds", ""),
         ({"a": A, "b": B}, "a -> b", "holds", ""),
         ({"a": A, "b": {**B, "inputs": {"x": "raw"}}}, "a.y -> b.x", "holds", ""),
-        ({"a": A, "b": SCALED}, "a.y -> b.x", "differs", "the first is raw, the second is scaled"),
+        ({"a": A, "b": SCALED}, "a.y -> b.x", "differs", "a is raw, b is scaled"),
         ({"a": A, "b": {"model": "b.onnx"}}, "a.y -> b.x", "unknown", "nothing says how b.x is scaled"),
         ({"a": {"model": "a.onnx"}, "b": B}, "a.y -> b.x", "unknown", "nothing says how a.y is scaled"),
         ({"a": {"model": "a.onnx", "outputs": {"y": "space.json"}}, "b": SCALED}, "a.y -> b.x", "holds", ""),
@@ -137,6 +137,105 @@ def test_names_units_shapes_and_types_count_too(folder: Path) -> None:
     )
     said = " ".join(found.edges[0].reasons)
     assert found.verdict == "differs" and "float32" in said and "do not fit" in said and "in another order" in said
+
+
+def baked(folder: Path, stage: str, **known: Any) -> dict[str, str]:
+    """A model that gives or takes raw values of features with these names and units."""
+    stats = {**SPACE, **known}
+    made = onnxscale.bake(
+        folder / f"{stage}.onnx", INNER if stage == "a" else stats, target=stats if stage == "a" else None
+    )
+    made.save(folder / f"{stage}.named.onnx", force=True)
+    return {"model": f"{stage}.named.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "verdict", "words"),
+    [
+        ({"features": ["p", "q", "r", "s"]}, {"features": ["p", "q", "r", "s"]}, "holds", ""),
+        ({"features": ["p", "q", "r", "s"]}, {"features": ["q", "p", "r", "s"]}, "differs", "the features are in another order"),
+        ({"features": ["p", "q", "r", "s"]}, {"features": ["p", "q", "r", "t"]}, "differs", "at 3 it is 's' in y, 't' in x"),
+        ({"features": ["p", "q", "r", "s"]}, {"features": ["t", "u", "v", "w"]}, "holds", ""),
+        ({"units": ["cm"] * 4}, {"units": ["cm", "mm", "cm", "cm"]}, "differs", "at 1 it is 'cm' in y, 'mm' in x"),
+    ],
+)  # fmt: skip
+def test_raw_values_have_names_and_units_too(folder: Path, given: dict, taken: dict, verdict: str, words: str) -> None:
+    for kind in ("baked", "contract"):
+        stages = {"a": baked(folder, "a", **given), "b": baked(folder, "b", **taken)}
+        if kind == "contract" and set(given["features" if "features" in given else "units"]) & set(
+            next(iter(taken.values()))
+        ):
+            for name, part, tensor, known in (("a", "outputs", "y", given), ("b", "inputs", "x", taken)):
+                (folder / f"{name}.json").write_text(json.dumps({part: {tensor: {"space": "raw", **known}}}))
+                jsonschema.validate(
+                    json.loads((folder / f"{name}.json").read_text()), json.loads(run("schema", "contract").stdout)
+                )
+            stages = {n: {"contract": f"{n}.json"} for n in "ab"}
+        (edge,) = chaining.check(chaining.read(written(folder, stages, "a.y -> b.x"))).edges
+        assert edge.verdict == verdict and words in " ".join(edge.reasons) and edge.adapter is None
+        assert bool(edge.notes) == (verdict == "holds" and given != taken)
+
+
+def test_a_misspelt_keyword_of_a_contract_is_no_silence(folder: Path) -> None:
+    (folder / "svc.json").write_text(json.dumps({"inputs": {"x": {"space": "raw", "unit": ["cm"]}}}))
+    with pytest.raises(ChainError, match="did you mean 'units'"):
+        chaining.check(chaining.read(written(folder, {"svc": {"contract": "svc.json"}})))
+
+
+def test_statistics_of_another_width_are_told(folder: Path) -> None:
+    (folder / "three.json").write_text(json.dumps({"mean": [1.0, 2, 3], "std": [1.0, 2, 4]}))
+    stages = {
+        "a": {"model": "a.onnx", "outputs": {"y": "three.json"}}, "b": {"model": "b.onnx", "inputs": {"x": "three.json"}},
+    }  # fmt: skip
+    found = chaining.check(chaining.read(written(folder, stages, "a.y -> b.x")))
+    assert found.verdict == "differs" and len(found.conflicts) == 2
+    assert "of 3 feature(s), and is 'y' float32 [N, 4]" in found.conflicts[0]
+
+
+def test_how_an_edge_differs_is_told_by_the_names_of_its_stages(folder: Path) -> None:
+    (folder / "ddof.json").write_text(
+        json.dumps({**SPACE, "std": (np.array(SPACE["std"]) * np.sqrt(100 / 99)).tolist()})
+    )
+    takes = {"model": "b.onnx", "inputs": {"x": "ddof.json"}}
+    gives = {"model": "a.onnx", "outputs": {"y": "space.json"}}
+    (edge,) = chaining.check(chaining.read(written(folder, {"left": gives, "right": takes}, "left.y -> right.x"))).edges
+    assert "ddof changed" in edge.reasons[0] and "as large in right as in left, for n about 100 rows" in edge.reasons[0]
+    (edge,) = chaining.check(chaining.read(written(folder, {"a": gives, "b": B}, "a.y -> b.x"))).edges
+    assert "scaled twice with mean [1, 2, 3, 4], std [1, 2, 3, 4]" in edge.reasons[0]
+    other = {"model": "a.onnx", "outputs": {"y": "other.json"}}
+    (edge,) = chaining.check(chaining.read(written(folder, {"a": other, "b": B}, "a.y -> b.x"))).edges
+    assert "b then scales it itself" in edge.reasons[0] and "scaled twice" in edge.reasons[0]
+
+
+def test_no_adapter_is_offered_where_values_are_of_other_features(folder: Path) -> None:
+    for name, order in (("one", "abcd"), ("two", "bacd")):
+        (folder / f"{name}.json").write_text(
+            json.dumps({**(SPACE if name == "one" else OTHER), "features": list(order)})
+        )
+    stages = {
+        "a": {"model": "a.onnx", "outputs": {"y": "one.json"}},
+        "b": {"model": "b.onnx", "inputs": {"x": "two.json"}},
+    }
+    path = written(folder, stages, "a.y -> b.x")
+    (edge,) = chaining.check(chaining.read(path)).edges
+    assert edge.verdict == "differs" and edge.adapter is None and "chain fix" not in " ".join(edge.reasons)
+    for act in (chaining.fix, chaining.merge):
+        with pytest.raises(ChainError, match="in another order"):
+            act(chaining.read(path))
+
+
+def test_no_adapter_behind_an_output_that_others_take_as_it_is(folder: Path) -> None:
+    """a.y is right for one of the two that it feeds: an adapter in a would break that edge."""
+    path = written(folder, {"a": A, "b": B, "c": SCALED}, "a.y -> b.x", "a.y -> c.x")
+    with pytest.raises(ChainError, match=r"a.y feeds b.x too, which would get other values; fix c instead"):
+        chaining.fix(chaining.read(path), "a")
+    made, (edge,) = chaining.fix(chaining.read(path))
+    assert edge.edge.target == "c" and made.verify().comparison.verified  # type: ignore[union-attr]
+
+
+def test_a_chain_without_edges_proves_nothing(folder: Path) -> None:
+    told = run("chain", "check", written(folder, {"a": A, "b": B}))
+    assert told.returncode == 2 and "no edges: nothing was compared" in told.stdout
 
 
 @pytest.mark.parametrize("into", ["a", "b"])

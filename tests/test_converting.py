@@ -207,7 +207,6 @@ def test_a_wrong_graph_is_found() -> None:
     ("estimator", "model", "words"),
     [
         (ColumnTransformer(PARTS["one-hot"]), ("N", 9), "makes 6 columns; no float input takes that"),
-        (ColumnTransformer([("c", OneHotEncoder(min_frequency=60), ["city"])]), ("N", 3), "[Ii]nfrequent"),
         (
             ColumnTransformer([("f", FunctionTransformer(lambda x: x + 1), ["age"]), ("c", OneHotEncoder(), ["city"])]),
             ("N", 5), "FunctionTransformer",

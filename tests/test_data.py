@@ -132,7 +132,7 @@ def test_memory_mapped_npz_is_a_view_of_the_file(tmp_path: Path) -> None:
     from onnxscale.data import arrays
 
     np.savez(tmp_path / "m.npz", a=A)
-    assert isinstance(arrays._loaded(tmp_path / "m.npz")["a"], np.memmap)  # type: ignore[index]
+    assert isinstance(arrays.loaded(tmp_path / "m.npz")["a"], np.memmap)  # type: ignore[index]
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "arrow", "jsonl"])
@@ -167,6 +167,16 @@ def test_frames(tmp_path: Path) -> None:
         assert found.frame is not None and found.names == ("a", "c", "d")
         chosen = numbers(data.opened(frame, Selection(("a",), where="a > 5")))[0]
         np.testing.assert_array_equal(chosen[:, 0], A[A > 5])
+
+
+@pytest.mark.parametrize("index", [[5, 3, 8, 1, 1], list("abcde"), None], ids=["a split's", "of text", "of two levels"])
+def test_the_index_of_pandas_is_no_column(index: list[Any] | None) -> None:
+    pytest.importorskip("narwhals")
+    import pandas as pd
+
+    columns = index or pd.MultiIndex.from_product([[0], range(5)])
+    frame = pd.DataFrame({"a": A[:5], "c": C[:5]}, index=columns)
+    np.testing.assert_array_equal(numbers(data.opened(frame, Selection()))[0], np.stack([A[:5], C[:5]], axis=1))
 
 
 def test_a_fraction_after_many_whole_numbers_is_a_number(tmp_path: Path) -> None:

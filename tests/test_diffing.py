@@ -151,6 +151,16 @@ LOOKS = {
         lambda: {"kind": "minmax", "data_min": [0, 0], "data_max": [1, 2]},
     ),
     "255 times as large": (lambda: z([0.5] * 4, [0.25] * 4), lambda: z([127.5] * 4, [63.75] * 4)),
+    "B expects raw values 3.5 times": (z, lambda: z(build.MEAN * 3.5, build.STD * 3.5)),
+    "feature 1 is as in another unit: its mean and std are 1000 times as large in A as in B": (
+        lambda: z([1, 2000, 3, 4], [1, 3000, 2, 5]), lambda: z([1, 2, 3, 4], [1, 3, 2, 5]),
+    ),
+    "feature 1 is as in degrees Fahrenheit in B": (
+        lambda: z([1, 20, 3, 4], [1, 5, 2, 5]), lambda: z([1, 68, 3, 4], [1, 9, 2, 5])
+    ),
+    "each feature has the same constants, but they come in another order: feature 0 is 'a' in A, 'd' in B": (
+        lambda: z(features=list("abcd")), lambda: z(build.MEAN[::-1], build.STD[::-1], features=list("dcba")),
+    ),
     "made for 4": (z, lambda: z([1.0, 2.0], [1.0, 2.0])),
     "is in 'cm' in A, in 'mm' in B": (lambda: z(units=["cm"] * 4), lambda: z(units=["cm", "mm", "cm", "cm"])),
     "the same features in another order": (lambda: z(features=list("abcd")), lambda: z(features=list("bacd"))),
@@ -168,6 +178,55 @@ def test_a_difference_is_named(words: str) -> None:
     found = onnxscale.diff(a, b)
     assert not found.same
     assert any(words in t.reason for t in found.tensors), [t.reason for t in found.tensors]
+    assert not onnxscale.diff(b, a).same
+
+
+def normalized_first(std: np.ndarray, epsilon: float) -> bytes:
+    """A model whose first layer is a BatchNormalization that does what a scaler would."""
+    tensors = {
+        "one": np.ones(4),
+        "zero": np.zeros(4),
+        "mean": build.MEAN,
+        "var": std**2 - epsilon,
+        "W": np.ones((4, 2)),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("BatchNormalization", ["x", "one", "zero", "mean", "var"], ["z"], epsilon=epsilon),
+            helper.make_node("MatMul", ["z", "W"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["N", 4])],
+        [helper.make_tensor_value_info("y", 1, ["N", 2])],
+        [onnx.numpy_helper.from_array(v.astype("f"), k) for k, v in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def test_a_scaler_that_is_the_first_batch_normalization() -> None:
+    model = normalized_first(build.STD, 1e-9)
+    assert onnxscale.diff(z(), model).same and onnxscale.diff(model, baked(build.mlp(), z())).same
+    (other,) = onnxscale.diff(z(std=build.STD * [1, 1, 1.002, 1]), model).tensors
+    assert other.verdict == "differs" and [f.feature for f in other.features] == [2]
+    (far,) = onnxscale.diff(z(mean=build.MEAN + 9 * build.STD), model).tensors
+    assert "is not in the graph of B" in far.reason and "begins with another function" in far.reason
+
+
+def test_what_is_read_back_from_float32_is_not_said_to_hold_to_nine_digits(cli, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(normalized_first(build.STD, 1e-9))
+    (tmp_path / "s.json").write_text(json.dumps(z()))
+    said = cli("diff", tmp_path / "s.json", tmp_path / "m.onnx")
+    assert said.returncode == 0 and "as far as the float32 constants of a graph tell" in said.stdout
+
+
+def test_a_small_drift_of_both_constants_is_no_other_unit() -> None:
+    (t,) = onnxscale.diff(z([1, 2, 3, 4], [1, 3, 2, 5]), z([1, 2.0002, 3, 4], [1, 3.0003, 2, 5])).tensors
+    assert t.verdict == "differs" and "unit" not in t.reason
+
+
+def test_names_that_came_and_went_are_listed() -> None:
+    (t,) = onnxscale.diff(z(features=list("abcd")), z([1, 2, 4], [1, 2, 4], features=list("abd"))).tensors
+    assert t.verdict == "differs" and "only in A: 'c'" in t.notes[0]
 
 
 def test_channels_the_other_way_round() -> None:

@@ -20,7 +20,7 @@ ORDER = [
     {"transform"},
     {"scalers"},
     {"profile", "precision", "samples", "canonical"},
-    {"statistics", "probing"},
+    {"statistics", "probing", "likening"},
     {"spaces"},
     {"changes"},
     {"digests"},
@@ -77,6 +77,7 @@ NUMPY_ONLY = {
     "linting",
     "changes",
     "probing",
+    "likening",
 }
 HEAVY = {"sklearn", "torch", "pyarrow", "skl2onnx", "yaml", "h5py", "pandas"}
 LIGHT = {"numpy", "onnxscale"}

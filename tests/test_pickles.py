@@ -300,7 +300,7 @@ def test_other_classes_are_refused_by_name() -> None:
         (Pipeline([("a", "passthrough")]), "has no scaler"),
         (FunctionTransformer(np.tan), "numpy.tan"),
         (FunctionTransformer(os.system), "system"),
-        ({"scaler": StandardScaler().fit(ROWS), "n": 1}, "'scaler' is a StandardScaler"),
+        ({"a": StandardScaler().fit(ROWS), "b": StandardScaler().fit(ROWS)}, "several objects that could scale"),
         ([1, 2], "holds a list"),
         (np.ones(3), "holds a ndarray"),
     ):

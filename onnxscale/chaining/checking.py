@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from onnxscale import changes
 from onnxscale.chaining import tensors
 from onnxscale.chaining.contracts import Tensor
 from onnxscale.chaining.document import Chain, Edge
 from onnxscale.chaining.tensors import Ends
 from onnxscale.errors import StatisticsError
-from onnxscale.spaces import between, compare
+from onnxscale.spaces import TOLERANCE, between, canonical, compare, worded
+from onnxscale.steps.arithmetic import brief
 from onnxscale.transform import Transform
 
 HOLDS, DIFFERS, UNKNOWN = "holds", "differs", "unknown"
@@ -18,13 +21,14 @@ HOLDS, DIFFERS, UNKNOWN = "holds", "differs", "unknown"
 @dataclass(frozen=True, eq=False)
 class Checked:
     """An edge. verdict: holds, differs or unknown; reasons: in words. adapter: what would make it hold, None where nothing known
-    would. ends: the tensors."""
+    would. ends: the tensors. notes: what is no contradiction and worth a look."""
 
     edge: Edge
     verdict: str
     reasons: tuple[str, ...]
     ends: Ends
     adapter: Transform | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +42,10 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """differs where an edge does or a declaration is contradicted; else unknown where an edge is; else holds."""
+        """differs where an edge does or a declaration is contradicted; else unknown where an edge is, or where there is none;
+        else holds."""
+        if not self.edges and not self.conflicts:
+            return UNKNOWN
         met = {e.verdict for e in self.edges} | ({DIFFERS} if self.conflicts else set())
         return next((v for v in (DIFFERS, UNKNOWN) if v in met), HOLDS)
 
@@ -55,20 +62,25 @@ def check(chain: Chain) -> Report:
 
 def _checked(ends: Ends) -> Checked:
     given, taken = ends.given, ends.taken
-    wrong = [*_sizes(given, taken), *_meaning(given, taken)]
-    numbers = not any(t.spec is not None and t.spec.dtype in ("string", "bool") for t in (given, taken))
-    if not numbers:
-        return Checked(ends.edge, DIFFERS if wrong else HOLDS, tuple(wrong), ends)
+    meant, notes = _meaning(given, taken)
+    wrong = (*_sizes(given, taken), *meant)
+    verdict = DIFFERS if wrong else HOLDS
+    if any(t.spec is not None and t.spec.dtype in ("string", "bool") for t in (given, taken)):
+        return Checked(ends.edge, verdict, wrong, ends, None, notes)
     if given.space.transform is None or taken.space.transform is None:
         side = ends.edge.source if given.space.transform is None else ends.edge.target
         name, part = (given.name, "outputs") if given.space.transform is None else (taken.name, "inputs")
         said = f"nothing says how {side}.{name} is scaled: declare it ({part}: {{{name}: raw}}, or statistics), or bake the model"
-        return Checked(ends.edge, DIFFERS if wrong else UNKNOWN, (*wrong, *([] if wrong else [said])), ends)
-    difference = compare(given.space, taken.space)
+        return Checked(ends.edge, DIFFERS if wrong else UNKNOWN, wrong or (said,), ends, None, notes)
+    difference = changes.differs(given.space, taken.space, TOLERANCE)
     if difference is None:
-        return Checked(ends.edge, DIFFERS if wrong else HOLDS, tuple(wrong), ends)
+        return Checked(ends.edge, verdict, wrong, ends, None, notes)
+    said = _scaled(ends, difference.reason)
+    if wrong:
+        return Checked(ends.edge, DIFFERS, (*wrong, said), ends, None, notes)
     adapter = _adapter(ends)
-    return Checked(ends.edge, DIFFERS, (*wrong, *_scaled(ends, difference.reason, adapter)), ends, adapter)
+    help_ = "no adapter would do" if adapter is None else f"the edge needs: {_shortest(adapter)} (onnxscale chain fix)"
+    return Checked(ends.edge, DIFFERS, (said, help_), ends, adapter, notes)
 
 
 def _adapter(ends: Ends) -> Transform | None:
@@ -78,18 +90,23 @@ def _adapter(ends: Ends) -> Transform | None:
         return None
 
 
-def _scaled(ends: Ends, reason: str, adapter: Transform | None) -> list[str]:
+def _shortest(adapter: Transform) -> str:
+    form = canonical(adapter)
+    return min((worded(form), form.prose()), key=len)
+
+
+def _scaled(ends: Ends, reason: str) -> str:
     given, taken = ends.given, ends.taken
-    twice = taken.inside.transform is not None and not taken.inside.raw and compare(given.space, taken.inside) is None
-    if twice:
-        what = taken.inside.prose()
-        said = f"scaled twice: {ends.edge.source} gives it scaled already, and {ends.edge.target} scales it itself ({what})"
-    else:
-        said = (
-            f"{ends.edge.source} gives {given.space.prose()}; {ends.edge.target} takes {taken.space.prose()}: {reason}"
-        )
-    help_ = "no adapter would do" if adapter is None else f"it needs: {adapter.prose()} (onnxscale chain fix)"
-    return [said, help_]
+    source, target = ends.edge.source, ends.edge.target
+    inside = taken.inside.transform
+    itself = inside is not None and not taken.inside.raw and taken.space.raw and not given.space.raw
+    if inside is not None and itself and compare(given.space, taken.inside) is None:
+        known = changes.constants(inside)
+        by = f"with mean {brief(known['mean'])}, std {brief(known['std'])}" if known else f"({taken.inside.prose()})"
+        return f"scaled twice {by}: {source} gives it scaled already, and {target} scales it itself"
+    reason = re.sub(r"\bthe first\b|\bA\b", lambda m: source, re.sub(r"\bthe second\b|\bB\b", lambda m: target, reason))
+    more = f"; {target} then scales it itself ({taken.inside.prose()}), which makes it scaled twice" if itself else ""
+    return f"{source} gives {given.space.prose()}; {target} takes {taken.space.prose()}: {reason}{more}"
 
 
 def _sizes(given: Tensor, taken: Tensor) -> list[str]:
@@ -107,17 +124,22 @@ def _sizes(given: Tensor, taken: Tensor) -> list[str]:
     return found
 
 
-def _meaning(given: Tensor, taken: Tensor) -> list[str]:
-    found = []
+def _meaning(given: Tensor, taken: Tensor) -> tuple[list[str], tuple[str, ...]]:
+    """What the names say that contradicts the edge, and what may."""
+    found = list[str]()
+    notes = list[str]()
     if given.embedding and taken.embedding and given.embedding != taken.embedding:
         found.append(
             f"{given.name} holds vectors of {given.embedding!r}, {taken.name} expects those of {taken.embedding!r}"
         )
     for what in ("features", "units"):
         a, b = getattr(given.space, what), getattr(taken.space, what)
-        if a and b and a != b:
-            at = next((i for i, (m, n) in enumerate(zip(a, b, strict=False)) if m != n), min(len(a), len(b)))
-            pair = (a[at : at + 1] or ("nothing",))[0], (b[at : at + 1] or ("nothing",))[0]
-            kind = "in another order" if sorted(a) == sorted(b) else "others"
-            found.append(f"the {what} are {kind}: at {at} it is {pair[0]!r} and {pair[1]!r}")
-    return found
+        if not a or not b or a == b:
+            continue
+        at = next((i for i, (m, n) in enumerate(zip(a, b, strict=False)) if m != n), min(len(a), len(b)))
+        pair = (a[at : at + 1] or ("nothing",))[0], (b[at : at + 1] or ("nothing",))[0]
+        kind = "in another order" if sorted(a) == sorted(b) else "others"
+        said = f"the {what} are {kind}: at {at} it is {pair[0]!r} in {given.name}, {pair[1]!r} in {taken.name}"
+        renamed = what == "features" and not set(a) & set(b) and len(a) == len(b) and "baked" in (given.how, taken.how)
+        (notes if renamed else found).append(said)
+    return found, tuple(notes)

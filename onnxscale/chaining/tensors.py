@@ -3,16 +3,16 @@ chain declares; and every edge with both of its ends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from onnxscale import ports
 from onnxscale.chaining import contracts
 from onnxscale.chaining.contracts import Tensor
 from onnxscale.chaining.document import Chain, Edge, Stage, nearest
-from onnxscale.errors import ChainError, ModelError
+from onnxscale.errors import ChainError, OnnxscaleError
 from onnxscale.ports import Port
-from onnxscale.spaces import compare
+from onnxscale.spaces import Space, compare
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,29 +45,41 @@ def _known(chain: Chain, stage: Stage) -> Known:
     else:
         try:
             found = ports.of(chain.at(stage.model))
-        except ModelError as error:
+        except OnnxscaleError as error:
             raise ChainError(f"stage {stage.name!r}: {error}") from None
         if any(p.spec is None for p in found):
             raise ChainError(f"stage {stage.name!r}: {stage.model} holds statistics; expected an ONNX model")
         inputs, outputs = ({str(p.name): _of(p) for p in found if p.role == role} for role in ("input", "output"))
-    conflicts: list[str] = []
+    conflicts = [f"{stage.name}.{t.name} {t.wrong}" for t in (*inputs.values(), *outputs.values()) if t.wrong]
     sides = (("inputs", inputs, stage.inputs), ("outputs", outputs, stage.outputs))
     for part, tensors, said in sides:
         for name, text in said.items():
             if name not in tensors:
                 raise ChainError(f"stages.{stage.name}.{part}: no tensor {name!r}{nearest(name, tensors)}")
-            space = contracts.declared(text, f"stages.{stage.name}.{part}.{name}", chain.folder)
+            where = f"stages.{stage.name}.{part}.{name}"
             held = tensors[name]
+            space, wrong = contracts.fitted(contracts.declared(text, where, chain.folder), held.spec)
+            conflicts += [f"{stage.name}.{name} {wrong}"] if wrong else []
             if held.space.transform is not None and held.how in ("baked", "contract"):
-                difference = compare(held.space, space)
-                if difference is not None:
-                    conflicts.append(
-                        f"{stage.name}.{name} is declared as {space.prose()}, and the {'model' if stage.model else 'contract'} "
-                        f"itself says {held.space.prose()}"
-                    )
+                if compare(held.space, space) is not None:
+                    conflicts.append(f"{stage.name}.{name} is declared as {_contradicted(held, space, stage)}")
                 continue
+            space = replace(
+                space, features=space.features or held.space.features, units=space.units or held.space.units
+            )
             tensors[name] = replace(held, space=space, how="declared")
     return Known(stage, inputs, outputs, tuple(conflicts))
+
+
+def _contradicted(held: Tensor, space: Space, stage: Stage) -> str:
+    """What is declared of a tensor that says it otherwise itself, and what to do where both mean the same."""
+    who = "model" if stage.model else "contract"
+    said = f"{space.prose()}, and the {who} itself says {held.space.prose()}"
+    if held.inside.transform is not None and compare(held.inside, space) is None:
+        said += (
+            "; these statistics are baked into it, so that what crosses its boundary is raw: declare raw, or nothing"
+        )
+    return said
 
 
 def _of(port: Port) -> Tensor:
@@ -107,8 +119,18 @@ def order(chain: Chain, made: list[Ends]) -> list[str]:
     while left:
         ready = [s for s in left if all(e.edge.source not in left for e in made if e.edge.target == s)]
         if not ready:
-            raise ChainError(f"edges: the stages {', '.join(left)} feed each other in a circle")
+            raise ChainError(_circle(left, made))
         done += ready
         for stage in ready:
             del left[stage]
     return done
+
+
+def _circle(left: Iterable[str], made: Sequence[Ends]) -> str:
+    """The stages of a circle, without those that it only feeds."""
+    round_ = list(left)
+    while (inner := [s for s in round_ if any(e.edge.source == s and e.edge.target in round_ for e in made)]) != round_:
+        round_ = inner
+    if len(round_) == 1:
+        return f"edges: the stage {round_[0]} feeds itself"
+    return f"edges: the stages {', '.join(round_)} feed each other in a circle"

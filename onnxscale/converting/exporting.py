@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import onnx
 
-from onnxscale.converting import nodes
+from onnxscale.converting import encoders, nodes
 from onnxscale.converting.columns import Column, every
 from onnxscale.errors import PlanError, StatisticsError
 from onnxscale.worker import Failure, Runnable, started
@@ -46,7 +45,6 @@ def exported(estimator: Any, columns: Sequence[Column], opset: int, ml: int | No
     reasons = list(dict.fromkeys(_ours(estimator)))
     if reasons:
         raise StatisticsError(reasons[0])
-    estimator = _plainly(estimator)
     for dtype in ("float64", "float32"):
         try:
             made = _exported(estimator, columns, apart, dtype, opset, ml)
@@ -59,6 +57,7 @@ def exported(estimator: Any, columns: Sequence[Column], opset: int, ml: int | No
             KeyError,
             IndexError,
             PlanError,
+            AssertionError,
         ) as error:
             reasons.append(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
             continue
@@ -72,22 +71,6 @@ def exported(estimator: Any, columns: Sequence[Column], opset: int, ml: int | No
 def _first(estimator: Any) -> Any:
     steps = getattr(estimator, "steps", None)
     return _first(steps[0][1]) if steps else estimator
-
-
-def _plainly(estimator: Any) -> Any:
-    """skl2onnx takes handle_unknown="infrequent_if_exist" for "error"; where no category is infrequent it means "ignore"."""
-
-    def meant(part: Any) -> bool:
-        rare = getattr(part, "_infrequent_indices", None) or [None]
-        others = getattr(part, "handle_unknown", "") in ("infrequent_if_exist", "warn")
-        return type(part).__name__ == "OneHotEncoder" and others and all(r is None for r in rare)
-
-    if not any(map(meant, every(estimator))):
-        return estimator
-    made = copy.deepcopy(estimator)
-    for part in filter(meant, every(made)):
-        part.handle_unknown = "ignore"
-    return made
 
 
 def _ours(estimator: Any) -> Iterator[str]:
@@ -111,7 +94,7 @@ def _exported(
     else:
         types = [("X", (StringTensorType if columns[0].text else number)([None, len(columns)]))]
     wanted = min(opset, __max_supported_opset__)
-    conversions, shapes = nodes.tables()
+    conversions, shapes = encoders.tables()
     made = convert_sklearn(
         estimator, initial_types=types, target_opset={"": wanted, "ai.onnx.ml": min(ml or NEWEST_ML, NEWEST_ML)},
         custom_conversion_functions=conversions, custom_shape_calculators=shapes,

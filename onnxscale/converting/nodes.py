@@ -72,7 +72,7 @@ def _transform(estimator: Any) -> Transform | None:
     return sklearns.fitted(held).transform()
 
 
-def _convert(scope: Any, operator: Any, container: Any) -> None:
+def convert(scope: Any, operator: Any, container: Any) -> None:
     build = Container(scope, container)
     transform = _transform(operator.raw_operator)
     named = [v.full_name for v in operator.inputs]
@@ -88,7 +88,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     )
 
 
-def _shape(operator: Any) -> None:
+def shape(operator: Any) -> None:
     from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 
     transform = _transform(operator.raw_operator)
@@ -100,8 +100,9 @@ def _shape(operator: Any) -> None:
 
 def tables() -> tuple[Mapping[type, Any], Mapping[type, Any]]:
     """custom_conversion_functions and custom_shape_calculators of skl2onnx.convert_sklearn, for the classes that are here."""
-    ours = [c for name, c in classes().items() if name in SKLEARN or hasattr(c, "get_support")]
-    return dict.fromkeys(ours, _convert), dict.fromkeys(ours, _shape)
+    held = classes()
+    ours = [c for name, c in held.items() if name in SKLEARN or hasattr(c, "get_support")]
+    return dict.fromkeys(ours, convert), dict.fromkeys(ours, shape)
 
 
 def known(estimator: Any) -> str:

@@ -34,7 +34,8 @@ def bake(
         opset = graph.needs_opset(model.skeleton)
         made = exporting.exported(estimator, found, opset, graph.opset(model.skeleton, graph.ML))
     except StatisticsError as error:
-        raise StatisticsError(f"{unread}. By way of skl2onnx: {error}") from None
+        what = str(unread).partition("; known are")[0]
+        raise StatisticsError(f"{what}. By way of skl2onnx: {error}") from None
     width = _width(estimator, found)
     spec = _input(model, options.input, width)
     asked = options.input_dtype or ("float32" if spec.dtype in ("float16", "bfloat16") else "keep")

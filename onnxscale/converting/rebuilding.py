@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers.states import function_name
+from onnxscale.sources import sklearns, wrappers
 from onnxscale.sources.arrays import DType
 from onnxscale.sources.attributes import predicts
 from onnxscale.sources.inert import Estimator, Global
@@ -30,7 +31,10 @@ CLASSES = {
         "pipeline": "Pipeline FeatureUnion",
         "impute": "SimpleImputer MissingIndicator KNNImputer",
         "decomposition": "PCA IncrementalPCA TruncatedSVD KernelPCA",
-        "feature_selection": "VarianceThreshold SelectKBest SelectPercentile SelectFpr SelectFdr SelectFwe GenericUnivariateSelect",
+        "feature_selection": "VarianceThreshold SelectKBest SelectPercentile SelectFpr SelectFdr SelectFwe GenericUnivariateSelect "
+        "SelectFromModel RFE RFECV SequentialFeatureSelector",
+        "linear_model": "LinearRegression LogisticRegression Ridge RidgeClassifier Lasso LassoCV ElasticNet ElasticNetCV",
+        "svm": "LinearSVC LinearSVR",
         "random_projection": "GaussianRandomProjection",
         "feature_extraction.text": "TfidfTransformer",
     }.items()
@@ -51,6 +55,11 @@ FUNCTIONS = (
     "tanh",
     "cbrt",
 )
+MASKED = (
+    "RFE",
+    "RFECV",
+    "SequentialFeatureSelector",
+)  # selectors that keep what they chose: the model that chose is not needed
 SCORES = ("f_regression", "f_classif", "chi2", "r_regression", "mutual_info_classif", "mutual_info_regression")
 _TYPES = {
     f"numpy.{t}": getattr(np, t) for t in ("float64", "float32", "int64", "int32", "uint8", "bool_", "object_", "str_")
@@ -78,7 +87,11 @@ def _estimator(record: Estimator, depth: int) -> Any:
         )
     made: Any = object.__new__(_class(record.name))
     vars(made).update(_defaults(record.name))
-    vars(made).update({str(k): _value(v, f"{record.name}.{k}", depth + 1) for k, v in record.state.items()})
+    left = ("estimator", "estimator_") if record.name in MASKED else ()
+    state = {str(k): v for k, v in record.state.items() if k not in left}
+    vars(made).update({k: _value(v, f"{record.name}.{k}", depth + 1) for k, v in state.items()})
+    if left:
+        vars(made).update(dict.fromkeys(left, import_module("sklearn.base").BaseEstimator()))
     return made
 
 
@@ -110,13 +123,26 @@ def classes() -> dict[str, type]:
 def transformer(held: object) -> Any:
     """The live transformer: the one at hand, or the one that a file's record is rebuilt to; without the predictor at the end of a
     pipeline, which is the model. Raises StatisticsError naming what cannot be rebuilt."""
-    made: Any = rebuilt(_before_the_model(held)) if isinstance(held, Estimator) else held
+    made: Any = (
+        rebuilt(_before_the_model(wrappers.unwrapped(held, sklearns.look)))
+        if isinstance(held, Estimator)
+        else _served(held)
+    )
     steps = getattr(made, "steps", None)
-    if steps and hasattr(steps[-1][1], "predict"):
+    if steps and hasattr(steps[-1][1], "predict") and not hasattr(steps[-1][1], "get_support"):  # RFE predicts too
         made = made[:-1]
     if not hasattr(made, "transform"):
         raise StatisticsError(f"a {type(made).__name__} does not transform anything; expected a fitted transformer")
     return made
+
+
+def _served(live: Any) -> Any:
+    """What serves in the place of a search, or of a pipeline with samplers."""
+    live = getattr(live, "best_estimator_", live)
+    if type(live).__module__.partition(".")[0] != "imblearn" or not hasattr(live, "steps"):
+        return live
+    kept = [(n, s) for n, s in live.steps if not hasattr(s, "fit_resample")]
+    return import_module("sklearn.pipeline").Pipeline(kept)
 
 
 def _before_the_model(held: Estimator) -> Estimator:
@@ -124,11 +150,7 @@ def _before_the_model(held: Estimator) -> Estimator:
     last = steps[-1][1] if steps else None
     if not isinstance(last, Estimator) or not predicts(last):
         return held
-    return replace(held, raw=_Taken({**held.state, "steps": list(steps or [])[:-1]}))
-
-
-class _Taken(dict[str, Any]):
-    """Attributes that are plain values already."""
+    return replace(held, raw=wrappers.Taken({**held.state, "steps": list(steps or [])[:-1]}))
 
 
 def _class(name: str) -> type:
@@ -167,7 +189,7 @@ def _inside(value: Estimator, where: str, depth: int) -> Any:
     """An object in an estimator's state: another estimator, or one of the few helpers that scikit-learn keeps there."""
     helper = _HELPERS.get(value.name) if value.package in ("sklearn", "scipy") else None
     if helper is not None:
-        state = value.state if value.raw else {}
+        state = value.state if value.raw and helper is not _chosen else {}
         return helper({str(k): _value(v, where, depth + 1) for k, v in state.items() if k not in _LEFT})
     return _estimator(value, depth)
 

@@ -16,7 +16,7 @@ import onnx
 
 from onnxscale import feeding, reference, seam
 from onnxscale.comparing import DIFFERS, NOT_VERIFIED, VERIFIED, Comparison, SeamCheck, Worst, relative, ulps
-from onnxscale.converting.columns import answer, apart, rows
+from onnxscale.converting.columns import answer, apart, every, rows
 from onnxscale.feeding import Feed
 from onnxscale.graph import ELEMENTS
 from onnxscale.judging import judge
@@ -149,7 +149,7 @@ def _slack(made: Converted, raw: Mapping[str, Array], want: Array, rng: np.rando
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.nanmax(np.abs(np.where(np.isfinite(want), want, 0.0)), axis=0, initial=0.0)
         slack: Array = np.abs(want) * 2.0**-45 + 2.0**-45 * size
-        if made.dtype == "float64":
+        if made.dtype == "float64" and not _single(made.estimator):
             return np.asarray(slack)
         for _ in range(2):
             shaken = {
@@ -162,6 +162,11 @@ def _slack(made: Converted, raw: Mapping[str, Array], want: Array, rng: np.rando
             if other is not None:
                 slack = np.maximum(slack, MARGIN * np.abs(other - want))
         return np.asarray(slack + MARGIN * UNIT["float32"] * (np.abs(want) + size * (slack > 0)))
+
+
+def _single(estimator: object) -> bool:
+    """Whether the transformer itself computes in float32: an imputer that was fitted on such hands on nothing else."""
+    return any(getattr(part, "_fit_dtype", None) == np.float32 for part in every(estimator))
 
 
 def _outer(feed: Feed, made: Converted, case: _Case) -> dict[str, Array]:

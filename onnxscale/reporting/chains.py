@@ -19,6 +19,8 @@ def text(r: Report) -> str:
     for e in r.edges:
         lines.append(f"  {e.verdict:8}{e.edge.prose()}  ({e.ends.given.space.prose()})")
         lines += [f"          {reason}" for reason in e.reasons]
+        lines += [f"          note: {note}" for note in e.notes]
+    lines += [] if r.edges else ["  no edges: nothing was compared"]
     lines += [f"  differs {c}" for c in r.conflicts]
     lines += [f"  fed by the app: {', '.join(r.free)}"] if r.free else []
     return "\n".join(map(clean, lines))
@@ -27,7 +29,8 @@ def text(r: Report) -> str:
 def plain(r: Report) -> dict[str, Any]:
     edges = [
         {
-            "edge": e.edge.prose(), "verdict": e.verdict, "reasons": list(e.reasons), "given": _space(e.ends.given.space),
+            "edge": e.edge.prose(), "verdict": e.verdict, "reasons": list(e.reasons), "notes": list(e.notes),
+            "given": _space(e.ends.given.space),
             "taken": _space(e.ends.taken.space), "adapter": None if e.adapter is None else e.adapter.to_json(),
         }
         for e in r.edges

@@ -19,6 +19,7 @@ from onnxscale import linting, remote
 from onnxscale.errors import ModelError, StatisticsError, Unread
 from onnxscale.scalers import KINDS, Scaler
 from onnxscale.sources import (
+    cmvns,
     csvs,
     deepstreams,
     estimators,
@@ -30,6 +31,7 @@ from onnxscale.sources import (
     npzs,
     openvinoargs,
     openvinos,
+    pandases,
     parquets,
     pickles,
     pmmls,
@@ -89,6 +91,7 @@ CONTAINERS = (
     Container("OpenVINO arguments", openvinoargs.sniff, openvinoargs.read),
     Container("Triton configuration", tritons.sniff, _plain(tritons.read)),
     Container("DeepStream configuration", deepstreams.sniff, deepstreams.read),
+    Container("Kaldi matrix", cmvns.sniff, cmvns.read),
     Container("toml", tomls.sniff, _plain(tomls.read)),
     Container("json", jsons.sniff, _plain(jsons.read)),
     Container("safetensors", safetensor.sniff, safetensor.read),
@@ -106,8 +109,9 @@ _NEVER = {  # what stands where a file of statistics was meant to be
 
 
 def read(source: object, reading: Reading | None = None) -> Statistics:
-    """The scalers that `source` holds: a path, bytes, a dict, a Scaler, Fitted, Statistics or Transform, or a fitted
-    scikit-learn scaler. What looks like a mistake in the numbers is a warning of its Fitted (linting.py).
+    """The scalers that `source` holds: a path, bytes, a dict, a data frame of pandas or Polars, a Scaler, Fitted,
+    Statistics or Transform, or a fitted scikit-learn scaler. What looks like a mistake in the
+    numbers is a warning of its Fitted (linting.py).
 
     Raises StatisticsError saying what was found, what was expected and what to do; under reading.strict for a warning too.
     """
@@ -138,13 +142,16 @@ def _read(source: object, reading: Reading) -> Statistics:
     if isinstance(source, tuple(KINDS.values())):
         return Statistics({None: Fitted(_scaler(source))}, {}, Source("python"))
     if isinstance(source, Mapping | list):
-        return _read_mapping(source, reading, Source("python dict"))
+        given = pandases.live(source) if isinstance(source, Mapping) else source
+        return _read_mapping(given, reading, Source("python dict"))
     if isinstance(source, bytes):
         return _read_bytes(source, "the statistics", reading)
     if isinstance(source, str) and remote.is_url(source):
         return _read_far(source, reading)
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source), reading)
+    if pandases.is_frame(source):
+        return _read_mapping(pandases.live(source), reading, Source(f"python {type(source).__name__}"))
     if estimators.is_estimator(source):
         return estimators.read(source, reading)
     raise StatisticsError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from onnxscale.errors import StatisticsError
-from onnxscale.sources import arrays, storages
+from onnxscale.sources import arrays, dills, storages
 from onnxscale.sources.inert import Global, Held, Odd, Record, refused
 
 
@@ -103,6 +103,8 @@ PLAIN: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
     ("copyreg", "__newobj__"): lambda arguments: instance(arguments[0] if arguments else None, tuple(arguments[1:])),
     ("collections", "OrderedDict"): lambda arguments: {},
     ("collections", "defaultdict"): lambda arguments: {},
+    ("dill._dill", "_create_array"): dills.array,
+    ("dill._dill", "_load_type"): dills.kind,
     ("torch._utils", "_rebuild_tensor_v2"): storages.tensor,
     ("torch._utils", "_rebuild_tensor_v3"): storages.tensor,
     ("torch._utils", "_rebuild_parameter"): storages.parameter,
@@ -115,5 +117,5 @@ DATA = {
     *(("builtins", n) for n in ("set", "frozenset", "slice", "complex", "range", "object", "list", "dict", "tuple")),
     *(("collections", n) for n in ("deque", "Counter")),
     *(("datetime", n) for n in ("datetime", "date", "timedelta", "timezone")),
-    ("decimal", "Decimal"), ("uuid", "UUID"),
+    ("decimal", "Decimal"), ("uuid", "UUID"), ("numpy.ma.core", "_mareconstruct"),  # the last: results of a search over parameters
 }  # fmt: skip

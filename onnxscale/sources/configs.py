@@ -10,10 +10,13 @@ from onnxscale.sources import (
     audios,
     bioimages,
     bridgescalers,
+    cmvns,
     deepstreams,
     images,
     latents,
     lerobots,
+    nnunets,
+    pixelnorms,
     sentences,
     timms,
     writtenout,
@@ -24,8 +27,8 @@ from onnxscale.statistics import Reading, Source, Statistics
 
 @dataclass(frozen=True)
 class Config:
-    """A framework's document. of: a mapping, or a list. sniff: whether such a one is it. read: its scalers; raises StatisticsError.
-    framework: that writes it. version: the key under which it says its version, or ""."""
+    """A framework's document. of: a mapping, a list, or either (object). sniff: whether such a one is it. read: its scalers; raises
+    StatisticsError. framework: that writes it. version: the key under which it says its version, or ""."""
 
     name: str
     sniff: Callable[[Any], bool]
@@ -62,6 +65,15 @@ CONFIGS: tuple[Config, ...] = (
     Config("bioimage.io model", bioimages.is_bioimage, bioimages.read, "bioimage.io"),
     Config("bridgescaler", bridgescalers.is_bridge, bridgescalers.read, "bridgescaler"),
     Config("scikit-learn attributes", writtenout.is_written_out, writtenout.read, "scikit-learn"),
+    Config("CMVN statistics", cmvns.is_cmvn, cmvns.statistics, ""),
+    Config("nnU-Net plans", nnunets.is_nnunet, nnunets.read, "nnU-Net"),
+    Config(
+        "pixels of Detectron2, OpenMMLab, PaddlePaddle, albumentations",
+        pixelnorms.is_pixels,
+        pixelnorms.read,
+        "",
+        object,
+    ),
     Config("DeepStream configuration", deepstreams.is_deepstream, deepstreams.mapping, "DeepStream"),
     Config("RKNN configuration", runtimes.is_rknn, runtimes.rknn, "RKNN-Toolkit"),
     Config("OpenVINO arguments", runtimes.is_openvino, runtimes.openvino, "OpenVINO"),

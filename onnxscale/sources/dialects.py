@@ -41,6 +41,9 @@ def of_keys(found: dict[str, Any], reading: Reading) -> tuple[Scaler, dict[str, 
     missing = ({"mean"} <= keys and "'std' (or 'scale', 'var') is missing: the scaler divides by it") or (
         {"std"} <= keys and "'mean' is missing"
     )
+    if reading.kind:
+        kinds = sorted({d.kind for d in DIALECTS if d.needs <= keys <= d.needs | d.may})
+        missing = (kinds and f"these are statistics of the kind {names(kinds)}, not {reading.kind!r}") or missing
     raise StatisticsError(
         f"{missing or 'these statistics make no scaler that is known'}; found {names(sorted(keys))}. See onnxscale schema stats"
     )
@@ -75,6 +78,14 @@ def _standard(found: dict[str, Any], reading: Reading) -> Scaler:
                 "std (or scale) is not the square root of var: which of the two was used cannot be told"
             )
     return Standard(found["mean"], ones(divisor, reading))
+
+
+def _kept(found: dict[str, Any], above: Callable[[Any, Any], Any], key: str = "std") -> Scaler:
+    """A z-score whose spread an epsilon keeps above zero."""
+    spread, eps = numbers(found[key], key), numbers(found["eps"], "eps")
+    if (spread < 0).any() or (eps < 0).any():
+        raise StatisticsError(f"{key} and eps: a value below zero")
+    return Standard(found["mean"], above(spread, eps))
 
 
 def _minmax(found: dict[str, Any], reading: Reading) -> Scaler:
@@ -127,6 +138,14 @@ DIALECTS: tuple[Dialect, ...] = (
     *_rows("standard", "mean std", f"var {_RANGE}", {"standard": ("(x - mean) / std", _standard)}),
     *_rows("standard", "mean scale", "var", {"standard": ("(x - mean) / scale", _standard)}),
     *_rows("standard", "mean var", "", {"standard": ("(x - mean) / sqrt(var)", _standard)}),
+    *_rows("standard", "mean std eps", "", {
+        "plus-eps": ("(x - mean) / (std + eps)", lambda f, r: _kept(f, lambda s, e: s + e)),
+        "max-eps": ("(x - mean) / max(std, eps)", lambda f, r: _kept(f, np.maximum)),
+    }),
+    *_rows("standard", "mean var eps", "", {
+        "eps-inside": ("(x - mean) / sqrt(var + eps)", lambda f, r: _kept(f, lambda v, e: np.sqrt(v + e), "var")),
+        "plus-eps": ("(x - mean) / (sqrt(var) + eps)", lambda f, r: _kept(f, lambda v, e: np.sqrt(v) + e, "var")),
+    }),
     *_rows("minmax", "data_min data_max", "feature_range clip min scale data_range", {
         "minmax": ("scikit-learn's MinMaxScaler", _minmax),
     }),

@@ -13,7 +13,7 @@ import numpy as np
 
 from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers import Steps
-from onnxscale.sources.keys import SYNONYMS
+from onnxscale.sources.keys import BESIDE, SYNONYMS, informs, spelled
 from onnxscale.sources.picking import picked
 from onnxscale.statistics import Fitted, Reading, Source, Statistics, alone
 from onnxscale.step import Array, Step
@@ -23,6 +23,11 @@ DIVIDES = {"std", "var", "scale", "data_max", "max", "max_abs", "iqr"}
 # a neighbour of a mean and a std that would change their formula
 _CHANGES = re.compile(r"_?(eps(ilon)?|clip\w*|clamp\w*|floor|log\w*|invert|(min|max)_(std|scale)|std_(min|max|floor))")
 DEPTH = 4
+# what may stand before the name of a statistic and says whose it is; a word that could change the numbers (log_mean) is none
+_WHOSE = re.compile(
+    r"(x|y|data|train|training|inputs?|features?|obs|observations?|states?|actions?|pixels?|images?|img|rgb|targets?|outputs?|"
+    r"labels?|global|dataset|channels?|normalization|normalizer|scaler|stats)_(\w+)", re.I
+)  # fmt: skip
 Values = Mapping[str, Array]
 
 
@@ -117,7 +122,7 @@ def nested(content: Mapping[Any, Any], reading: Reading) -> Mapping[Any, Any]:
     A feature's own object has a number for each statistic, so that it is never taken for one. Raises StatisticsError where there are
     several and none is picked, and for what stands beside and would change the formula.
     """
-    if any(str(k) in SYNONYMS for k in content):
+    if any(SYNONYMS.get(str(k), "eps") != "eps" for k in content):
         return content
     found: dict[str, Mapping[Any, Any]] = {}
 
@@ -145,6 +150,23 @@ def nested(content: Mapping[Any, Any], reading: Reading) -> Mapping[Any, Any]:
     return group
 
 
+def prefixed(content: Mapping[Any, Any], reading: Reading) -> Mapping[Any, Any]:
+    """Of a document in which every statistic says whose it is (x_mean, x_std, y_mean, y_std), the group that is meant, without the
+    prefix; any other document as it is. Raises StatisticsError where there are several groups and none is picked."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for key, value in content.items():
+        match = _WHOSE.fullmatch(str(key))
+        meant = spelled(match[2]) if match else ""
+        if meant in SYNONYMS and match:
+            found[match[1]][meant] = value
+        elif not informs(str(key)) and SYNONYMS.get(str(key)) not in BESIDE:
+            return content
+    if not found or set(map(str, content)) <= set(SYNONYMS) or not all(map(_plain, found.values())):
+        return content
+    _, group = picked(found, reading)
+    return {k: v for k, v in content.items() if SYNONYMS.get(str(k)) in BESIDE and len(found) == 1} | group
+
+
 def _normalizer(group: Mapping[str, Any]) -> Normalizer | None:
     return next((row for row in NORMALIZERS if row.needs <= set(group)), None)
 
@@ -155,7 +177,7 @@ def _plain(group: Mapping[str, Any]) -> bool:
 
 
 def _spelled(name: str, group: Mapping[str, Any], value: Callable[[Any], Any]) -> dict[str, Any]:
-    changes = [k for k in group if _CHANGES.fullmatch(k)]
+    changes = [k for k in group if _CHANGES.fullmatch(k) and SYNONYMS.get(k) != "eps"]
     if changes:
         at = f" of {name!r}" if name else ""
         raise StatisticsError(

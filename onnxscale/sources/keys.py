@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ from onnxscale.errors import StatisticsError, names
 
 # what a key may be called -> what it means here
 SYNONYMS = {
-    **dict.fromkeys(("mean", "mean_", "scaler_mean", "means", "mu", "average"), "mean"),
-    **dict.fromkeys(("std", "std_", "stds", "sigma", "stddev", "standard_deviation"), "std"),
+    **dict.fromkeys(("mean", "mean_", "scaler_mean", "means", "mu", "average", "avg"), "mean"),
+    **dict.fromkeys(("std", "std_", "stds", "sigma", "stddev", "stdev", "std_dev", "sd", "standard_deviation"), "std"),
     **dict.fromkeys(("scale", "scale_", "scaler_scale"), "scale"),
     **dict.fromkeys(("var", "var_", "variance"), "var"),
     **dict.fromkeys(("min", "min_"), "min"),
@@ -20,6 +21,7 @@ SYNONYMS = {
     **dict.fromkeys(("center", "center_"), "center"),
     **dict.fromkeys(("median", "50%"), "median"),
     **dict.fromkeys(("max_abs", "max_abs_", "maxabs"), "max_abs"),
+    **dict.fromkeys(("eps", "epsilon"), "eps"),
     **{n: n for n in ("iqr", "offset", "shift", "norm_factor", "lower_bound", "upper_bound", "feature_range", "clip")},
     **dict.fromkeys(("features", "feature_names", "feature_names_in_", "columns", "names", "feature_names_in"), "features"),
     **dict.fromkeys(("units", "unit"), "units"),
@@ -27,7 +29,7 @@ SYNONYMS = {
     "data_range_": "data_range", "data_range": "data_range",
 }  # fmt: skip
 # what the column that names the features is called, in a table or a list of objects
-NAMES = ("feature", "name", "column", "feature_name", "features", "variable", "index", "")
+NAMES = ("feature", "name", "column", "feature_name", "features", "variable", "index", "statistic", "")
 # what a file may say beside, and nothing here reads
 INFORMATION = frozenset(
     (
@@ -38,16 +40,81 @@ INFORMATION = frozenset(
         "n_samples_seen_",
         "count",
         "null_count",
+        "n_rows",
+        "num_samples",
+        "num_features",
+        "created",
+        "created_at",
+        "fitted_at",
+        "timestamp",
         "version",
         "framework",
     )
 ) | {"data_range", "comment", "description", "dtype", "$schema", "source"}
+# keys that say in a word which scaler it is, and the words
+WORDS_AT = (
+    "type",
+    "scaler_type",
+    "scaler",
+    "scaler_class",
+    "class",
+    "class_name",
+    "method",
+    "normalization",
+    "norm_type",
+    "scaling",
+)
+WORDS = {
+    **dict.fromkeys(("standard", "standardscaler", "standardize", "standardization", "standardisation", "zscore"), "standard"),
+    **dict.fromkeys(("minmax", "minmaxscaler"), "minmax"), **dict.fromkeys(("robust", "robustscaler"), "robust"),
+    **dict.fromkeys(("maxabs", "maxabsscaler"), "maxabs"),
+}  # fmt: skip
 STATISTICS = set(SYNONYMS) | INFORMATION
+_PERCENTILE = re.compile(r"\d{1,3}(\.\d+)?%")
 BESIDE = {"features", "units", "axis", "kind", "ddof", "applied", "profile"}
+
+
+def spelled(key: Any) -> str:
+    """The name of a statistic as the tables here have it, "Mean" and "Std Dev" too; any other key as it is."""
+    text = str(key)
+    plain = re.sub(r"[\s.-]+", "_", text.strip().lower())
+    return plain if text not in STATISTICS and plain in STATISTICS else text
+
+
+def informs(key: str) -> bool:
+    """Whether this is said beside the statistics and nothing here reads it: counts, versions, other percentiles than the quartiles."""
+    return key in INFORMATION or (key not in SYNONYMS and _PERCENTILE.fullmatch(key) is not None)
+
+
+def is_statistic(key: Any) -> bool:
+    return spelled(key) in STATISTICS or informs(str(key))
+
+
+def worded(flat: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The statistics without the word that says which scaler they are of, and its kind; "" where no known word stands there."""
+    for key in WORDS_AT:
+        said = flat.get(key)
+        words = {str(w) for w in said} if isinstance(said, list) else {str(said)}  # a list: of every feature
+        word = words.pop() if len(words) == 1 else ""
+        kind = WORDS.get(re.sub(r"[-_ ]", "", word.lower()), "")
+        if kind and "kind" not in flat:
+            return {k: v for k, v in flat.items() if k != key}, kind
+    return dict(flat), ""
+
+
+def _respelled(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Raises StatisticsError where two keys are the same statistic in two spellings."""
+    made = {spelled(k): v for k, v in row.items()}
+    if len(made) < len(row):
+        raise StatisticsError(f"among {names(row)} two keys are the same but for their spelling; only one can be meant")
+    return made
 
 
 def columns(given: Mapping[Any, Any] | Sequence[Any]) -> tuple[dict[str, Any], bool]:
     """Per-feature objects (and pandas' tables) turned into one list per statistic; and whether it is a describe() table."""
+    alone = isinstance(given, Mapping) and all(k == "features" or informs(str(k)) for k in given)
+    inside = given.get("features") if alone and isinstance(given, Mapping) else None
+    given = inside if isinstance(inside, list) and inside and all(isinstance(r, Mapping) for r in inside) else given
     content = dict(given) if isinstance(given, Mapping) else _by_name(given)
     if {"schema", "data"} == set(content) and isinstance(content["schema"], Mapping):
         content = _of_schema(content["schema"], content["data"])
@@ -57,8 +124,10 @@ def columns(given: Mapping[Any, Any] | Sequence[Any]) -> tuple[dict[str, Any], b
         if any(isinstance(v, Mapping) for v in content.values()) and not any(k in SYNONYMS for k in content):
             odd = [k for k, v in content.items() if not isinstance(v, Mapping)]
             raise StatisticsError(f"some keys hold objects and some do not: {names(odd)}")
-        return {str(k): v for k, v in content.items()}, False
-    if set(content) <= STATISTICS and not all(set(v) <= STATISTICS for v in content.values()):  # orient="index"
+        return _respelled(content), False
+    if all(map(is_statistic, content)) and not all(
+        is_statistic(s) for v in content.values() for s in v
+    ):  # orient="index"
         features = {f for row in content.values() for f in row}
         short = next((s for s, row in content.items() if set(row) != features), None)
         if short is not None:
@@ -66,6 +135,7 @@ def columns(given: Mapping[Any, Any] | Sequence[Any]) -> tuple[dict[str, Any], b
         content = {f: {s: row[f] for s, row in content.items()} for f in next(iter(content.values()))}
     if not content:
         raise StatisticsError("a table without a feature")
+    content = {f: _respelled(row) for f, row in content.items()}
     first = set(next(iter(content.values())))
     for feature, row in content.items():
         if set(row) != first:
@@ -86,7 +156,7 @@ def _by_name(rows: Sequence[Any]) -> dict[str, Any]:
     if not rows or not all(isinstance(r, Mapping) for r in rows):
         raise StatisticsError("expected an object with statistics, or a list of objects, one per feature")
     label = next((n for n in NAMES if all(n in r for r in rows)), None)
-    if label is None and not any(str(k) in STATISTICS for k in rows[0]):
+    if label is None and not any(map(is_statistic, rows[0])):
         raise StatisticsError(
             f"a list of rows with the keys {names(rows[0])} and no name of a statistic among them; pandas leaves the index out "
             f"with orient='records': write the table with orient='index' or 'table'"

@@ -16,7 +16,7 @@ from onnxscale.scalers.values import numbers
 from onnxscale.sources import groups
 from onnxscale.sources.configs import config_of
 from onnxscale.sources.dialects import of_keys, ones
-from onnxscale.sources.keys import BESIDE, INFORMATION, SYNONYMS, columns
+from onnxscale.sources.keys import BESIDE, INFORMATION, SYNONYMS, columns, informs, worded
 from onnxscale.statistics import Fitted, Reading, Source, Statistics
 from onnxscale.step import Array, Step
 from onnxscale.transform import Transform
@@ -35,7 +35,11 @@ def from_mapping(content: object, reading: Reading, source: Source) -> Statistic
             raise StatisticsError(f"has the unknown keys {names(extra)} beside 'inputs' and 'outputs'")
         parts = {part: _named(content.get(part) or {}, part, reading) for part in ("inputs", "outputs")}
         return Statistics(parts["inputs"], parts["outputs"], source)
-    fitted, ddof = _fitted(groups.nested(content, reading) if isinstance(content, Mapping) else content, "", reading)
+    fitted, ddof = _fitted(
+        groups.nested(groups.prefixed(content, reading), reading) if isinstance(content, Mapping) else content,
+        "",
+        reading,
+    )
     if ddof is not None:
         source = dataclasses.replace(source, ddof=ddof)
     return Statistics({None: fitted}, {}, source)
@@ -56,7 +60,10 @@ def _fitted(content: object, where: str, reading: Reading) -> tuple[Fitted, int 
         if not isinstance(content, Mapping | list):
             raise StatisticsError(f"expected an object with statistics, got {type(content).__name__}")
         flat, named = columns(content)
-        return _plain(flat, named, reading)
+        flat, said = worded(flat)
+        if said and reading.kind not in ("", said):
+            raise StatisticsError(f"--kind {reading.kind}: the document says {said!r} itself")
+        return _plain(flat, named, dataclasses.replace(reading, kind=said or reading.kind))
     except StatisticsError as error:
         raise StatisticsError(f"{at}{error}") from None
 
@@ -72,7 +79,7 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
     if kind is not None and not isinstance(kind, str):
         raise StatisticsError(f"kind: expected the name of a scaler, got {str(kind)[:40]!r}")
     own = {f.name for f in dataclasses.fields(KINDS[kind])} if isinstance(kind, str) and kind in KINDS else set()  # type: ignore[arg-type]
-    unknown = [k for k in flat if k not in SYNONYMS and k not in INFORMATION and k not in own]
+    unknown = [k for k in flat if k not in SYNONYMS and not informs(k) and k not in own]
     if unknown:
         raise StatisticsError(
             f"has the unknown keys {names(unknown)}; known are mean, std, scale, var, data_min, data_max, "
@@ -81,7 +88,7 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
     found: dict[str, Any] = {}
     for key, value in flat.items():
         meaning = key if key in own - {"features"} and not reading.kind else SYNONYMS.get(key, key)
-        if meaning in found and key not in INFORMATION:
+        if meaning in found and not informs(key):
             raise StatisticsError(f"{key!r} and another key both mean {meaning!r}; only one can be meant")
         found[meaning] = value
     about = {k: found.pop(k, None) for k in BESIDE}
@@ -94,7 +101,7 @@ def _plain(flat: dict[str, Any], described: bool, reading: Reading) -> tuple[Fit
         }
         scaler, keep = _of_kind(str(about["kind"]), given_fields, reading), found
     else:
-        scaler, keep = of_keys({k: v for k, v in found.items() if k not in INFORMATION}, reading)
+        scaler, keep = of_keys({k: v for k, v in found.items() if not informs(k)}, reading)
     scaler, axis = _squeezed(scaler)
     given = about["axis"]
     if given is not None and (isinstance(given, bool) or not isinstance(given, int)):

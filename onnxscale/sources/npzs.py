@@ -1,4 +1,5 @@
-"""npz, and npy with named fields: arrays by name. Each header is read first, under limits of size and ratio; nothing is unpickled."""
+"""npz, and npy with named fields or with one dictionary: arrays by name. Each header is read first, under limits of size and ratio;
+Python objects, as names of columns are, go through the machine of pickles.py: nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from onnxscale.errors import StatisticsError
+from onnxscale.sources import pickles
+from onnxscale.sources.inert import Document, Held
 from onnxscale.sources.keys import NAMES
 
 LARGEST, RATIO = 64 << 20, 200
@@ -28,13 +31,14 @@ def sniff(data: bytes, name: str) -> bool:
 
 
 def read(data: bytes) -> object:
-    """{name: array}. Raises StatisticsError for a bomb, an object array, a damaged archive."""
+    """{name: array, or list of text}; a Document of the dictionary that numpy.save was given. Raises StatisticsError for a bomb, an
+    array of other objects, a damaged archive."""
     try:
         if data[:6] == b"\x93NUMPY":
-            return _fields(array(data, "the array"))
+            return _one(_held(data, "the array"))
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {
-                info.filename.removesuffix(".npy"): array(member(archive, info), info.filename)
+                info.filename.removesuffix(".npy"): _text(_held(member(archive, info), info.filename), info.filename)
                 for info in archive.infolist()
                 if _is_array(info.filename)
             }
@@ -44,8 +48,12 @@ def read(data: bytes) -> object:
         raise StatisticsError(f"a damaged npz archive or npy file ({str(error)[:200]})") from None
 
 
-def _fields(one: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """The named fields of a structured array. Raises StatisticsError for an array without names."""
+def _one(one: np.ndarray[Any, Any] | Held) -> object:
+    """The named fields of a structured array, or the one dictionary. Raises StatisticsError for an array without names."""
+    if isinstance(one, Held):
+        if one.shape == () and one.objects and isinstance(one.objects[0], dict):
+            return Document(one.objects[0])
+        raise StatisticsError("holds Python objects that are no dictionary; save mean and std by name in an npz")
     if not one.dtype.names:
         raise StatisticsError(
             "one array without a name (npy): what it is cannot be told; save mean and std by name in an npz"
@@ -72,17 +80,40 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int = LARGEST)
         raise zipfile.BadZipFile(str(error)) from None
 
 
-def array(data: bytes, name: str) -> np.ndarray[Any, Any]:
-    """The array of a .npy file; its header is judged before its numbers are read."""
+def _text(one: np.ndarray[Any, Any] | Held, name: str) -> object:
+    if not isinstance(one, Held):
+        return one
+    if not one.objects or not all(isinstance(v, str) for v in one.objects):
+        raise StatisticsError(f"{name[:80]!r} holds Python objects, which are not unpickled; save plain numbers")
+    return one.objects
+
+
+def _held(data: bytes, name: str) -> np.ndarray[Any, Any] | Held:
+    """The array of a .npy file; one of objects as a record of them, which numpy.save pickles behind the header."""
+    shape, dtype, at = _header(data)
+    if dtype.kind != "O":
+        return array(data, name)
+    held = pickles.read(data[at:]).root
+    if not isinstance(held, Held) or held.objects is None or held.shape != shape:
+        raise StatisticsError(f"{name[:80]!r} holds Python objects, which are not unpickled; save plain numbers")
+    return held
+
+
+def _header(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     content = io.BytesIO(data)
     version = np.lib.format.read_magic(content)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = reader(content)
+    return shape, dtype, content.tell()
+
+
+def array(data: bytes, name: str) -> np.ndarray[Any, Any]:
+    """The array of a .npy file; its header is judged before its numbers are read."""
+    shape, dtype, _ = _header(data)
     if dtype.hasobject:
         raise StatisticsError(f"{name[:80]!r} holds Python objects, which are not unpickled; save plain numbers")
     count = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if count > LARGEST or count > len(data):
         raise StatisticsError(f"{name[:80]!r} says it has the shape {shape}, more than the file holds")
-    content.seek(0)
-    made: np.ndarray[Any, Any] = np.lib.format.read_array(content, allow_pickle=False)
+    made: np.ndarray[Any, Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     return made

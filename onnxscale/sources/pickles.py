@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import pickletools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,18 +17,15 @@ from onnxscale.errors import StatisticsError
 from onnxscale.sources import arrays
 from onnxscale.sources.calls import WRAPPER, called, instance, named
 from onnxscale.sources.inert import Document, Global, Held, Odd, Record
+from onnxscale.sources.pickled import OPCODES, is_pickle
 
-OPCODES, BITS = 250_000, 256
-_TEXT = re.compile(rb"\(*[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.<>]*\n|\(+[dl](?:p\d+\n|\.|\()|[\]}]q\x00")
+BITS = 256
 _JOBLIB = b"joblib.numpy_pickle"
 
 
 def sniff(data: bytes, name: str) -> bool:
-    """Protocol 2 on: its first two bytes. Protocols 0 and 1 are text: a class or container at the start, a stop at the end."""
     del name
-    if data[:1] == b"\x80":
-        return data[1:2] in b"\0\1\2\3\4\5"
-    return data[-1:] == b"." and _TEXT.match(data) is not None
+    return is_pickle(data)
 
 
 def sniff_joblib(data: bytes, name: str) -> bool:
@@ -260,6 +256,7 @@ def _build(machine: Machine, argument: Any) -> None:
     elif isinstance(target, arrays.DType):
         arrays.set_dtype(target, state)
     elif isinstance(target, Record):
+        _plain_names(target, state)
         if isinstance(target.state, dict) and isinstance(state, dict):
             target.state.update(state)
         else:
@@ -270,6 +267,15 @@ def _build(machine: Machine, argument: Any) -> None:
         raise StatisticsError(
             f"sets the attributes of {target if isinstance(target, Global) else 'something that has none'}"
         )
+
+
+def _plain_names(target: Record, state: Any) -> None:
+    """Raises StatisticsError where a state sets what Python itself calls: with a __setstate__ of its own, BUILD runs anything."""
+    for part in state if isinstance(state, tuple) else (state,):
+        for name, value in part.items() if isinstance(part, dict) else ():
+            if isinstance(name, str) and name.startswith("__") and name.endswith("__"):
+                what = value if isinstance(value, Global) else f"a {type(value).__name__}"
+                raise StatisticsError(f"sets {name[:40]} of {target.of} to {what}, which no fitted scaler does")
 
 
 def _versions(state: Any) -> bool:

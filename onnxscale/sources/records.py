@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from onnxscale.errors import StatisticsError, names
-from onnxscale.sources import gyms, sklearns, torches, visions
-from onnxscale.sources.inert import Document, Estimator, Global, Odd, plain
+from onnxscale.errors import StatisticsError
+from onnxscale.sources import bundles, gyms, pandases, sklearns, torches, visions
+from onnxscale.sources.inert import Document, Estimator, Global, plain
 from onnxscale.sources.native import from_mapping
 from onnxscale.statistics import Reading, Source, Statistics
 
@@ -30,16 +30,22 @@ OBJECTS: tuple[Object, ...] = (
 
 def statistics(document: Document, reading: Reading, source: Source) -> Statistics:
     """Raises StatisticsError naming the class, the attribute or the key that is not known."""
-    root = plain(document.root)
+    root = plain(pandases.opened(document.root))
     if isinstance(root, Estimator):
         return estimator(root, reading, source)
+    bundled = bundles.scaler(root, reading)
+    if bundled is not None:
+        inside, features = bundled
+        return bundles.named(estimator(inside, reading, source), features)
     if isinstance(root, Mapping):
         found = torches.statistics(root, reading)
         if isinstance(found, Statistics):
             return dataclasses.replace(found, source=located(found.source, source))
         assert isinstance(found, Mapping)
-        _no_estimators(found)
+        bundles.closed(found)
         return from_mapping({str(k): v for k, v in found.items()}, reading, source)
+    if isinstance(root, list) and root and all(isinstance(row, Mapping) for row in root):
+        return from_mapping(root, reading, source)
     raise StatisticsError(
         f"holds {_prose(root)}; expected a fitted scaler of scikit-learn's, or a dictionary of statistics"
     )
@@ -49,16 +55,6 @@ def estimator(root: Estimator, reading: Reading, source: Source) -> Statistics:
     """The scalers of one object, of whichever framework. Raises StatisticsError naming its class."""
     row = next((o for o in OBJECTS if o.sniff(root)), None)
     return row.read(root, reading, source) if row else sklearns.statistics(root, source)
-
-
-def _no_estimators(root: Mapping[object, object]) -> None:
-    closed = {str(k)[:40]: v for k, v in root.items() if isinstance(v, Estimator | Odd | Global)}
-    if closed:
-        said = ", ".join(f"{k!r} is {_prose(v)}" for k, v in list(closed.items())[:4])
-        raise StatisticsError(
-            f"holds a dictionary of {names(str(k)[:40] for k in root)}, where {said}; which one scales the model cannot "
-            f"be told. Save the scaler alone"
-        )
 
 
 def _prose(value: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxscale.errors import StatisticsError, names
-from onnxscale.sources.keys import NAMES, STATISTICS
+from onnxscale.sources.keys import NAMES, is_statistic, spelled
 
 
 def of_table(header: Sequence[str], rows: Sequence[Sequence[Any]], label: int | None = None) -> object:
@@ -19,17 +19,17 @@ def of_table(header: Sequence[str], rows: Sequence[Sequence[Any]], label: int | 
     header = [h.strip() for h in header]
     if label is not None:
         header, rows = _first(header, label), [_first(row, label) for row in rows]
-    stats = [h.lower() in STATISTICS for h in header]
+    stats = [is_statistic(h) for h in header]
     listed = [str(row[0]).strip() for row in rows]
     if (header[0].lower() in NAMES and any(stats[1:])) or (
         len(header) > 1 and all(stats[1:]) and not stats[0] and not any(map(is_number, listed))
     ):
         return _named(header[1:], [(name, row[1:]) for name, row in zip(listed, rows, strict=True)])
-    if len(header) > 1 and all(name.lower() in STATISTICS for name in listed):
-        turned = _named(header[1:], [(n.lower(), row[1:]) for n, row in zip(listed, rows, strict=True)])
+    if len(header) > 1 and all(map(is_statistic, listed)):
+        turned = _named(header[1:], [(spelled(n), row[1:]) for n, row in zip(listed, rows, strict=True)])
         return {feature: {s: turned[s][feature] for s in turned} for feature in header[1:]}
     if all(stats):
-        return {h.lower(): [number(v) for v in c] for h, c in zip(header, zip(*rows, strict=True), strict=True)}
+        return {spelled(h): [number(v) for v in c] for h, c in zip(header, zip(*rows, strict=True), strict=True)}
     raise StatisticsError(
         f"columns {names(header)}: expected feature, mean, std (a row per feature), or a first column that names the "
         f"statistics (mean, std, ...)"

@@ -10,6 +10,7 @@ from onnxscale.auditing.facts import words
 from onnxscale.auditing.facts.base import Fit, Norm, Pixels, Ref, Run, Split, Unsafe
 from onnxscale.auditing.facts.values import Data, Made, Steps, Value
 from onnxscale.auditing.finding import Where
+from onnxscale.step import Array
 
 MOST_NORMS = 10_000
 
@@ -28,9 +29,11 @@ class Book:
     unsafe: list[Unsafe] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     pixels: list[Pixels] = field(default_factory=list)
+    pairs: list[tuple[Where, str, Array, Array]] = field(default_factory=list)
     functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = field(default_factory=dict)
     returned: dict[str, Value] = field(default_factory=dict)
     imported: dict[str, tuple[str, str]] = field(default_factory=dict)
+    options: dict[str, Value] = field(default_factory=dict)
     summarize: Callable[[Book, str], Value] | None = None
     serial: int = 0
 
@@ -58,6 +61,7 @@ class Book:
             written=data.written,
             root=data.root,
             after=data.foreign,
+            before=data.before,
         )
         return replace(data, serial=serial)
 
@@ -78,6 +82,7 @@ class Book:
         written: object = None,
         root: str = "",
         after: str = "",
+        before: tuple[str, ...] = (),
     ) -> int:
         self.serial += 1
         if len(self.norms) < MOST_NORMS:
@@ -94,6 +99,7 @@ class Book:
                 written=kept,
                 root=root,
                 after=after,
+                before=before,
             )
         return self.serial
 
@@ -124,8 +130,13 @@ def dotted(node: ast.AST) -> str:
 
 
 def named(node: ast.AST) -> tuple[str, ...]:
-    """All variables in an expression."""
-    return tuple(dict.fromkeys(n.id for n in ast.walk(node) if isinstance(n, ast.Name)))
+    """All variables in an expression, and attributes of self."""
+    found = (
+        n.id if isinstance(n, ast.Name) else n.attr
+        for n in ast.walk(node)
+        if isinstance(n, ast.Name) or (isinstance(n, ast.Attribute) and dotted(n.value) == "self")
+    )  # fmt: skip
+    return tuple(dict.fromkeys(n for n in found if n != "self"))
 
 
 def parameter(name: str, default: Value) -> Value:
