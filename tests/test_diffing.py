@@ -219,6 +219,11 @@ def test_what_is_read_back_from_float32_is_not_said_to_hold_to_nine_digits(cli, 
     assert said.returncode == 0 and "as far as the float32 constants of a graph tell" in said.stdout
 
 
+def test_a_small_drift_of_both_constants_is_no_other_unit() -> None:
+    (t,) = onnxscale.diff(z([1, 2, 3, 4], [1, 3, 2, 5]), z([1, 2.0002, 3, 4], [1, 3.0003, 2, 5])).tensors
+    assert t.verdict == "differs" and "unit" not in t.reason
+
+
 def test_names_that_came_and_went_are_listed() -> None:
     (t,) = onnxscale.diff(z(features=list("abcd")), z([1, 2, 4], [1, 2, 4], features=list("abd"))).tensors
     assert t.verdict == "differs" and "only in A: 'c'" in t.notes[0]
