@@ -6,7 +6,25 @@ from __future__ import annotations
 from typing import Any
 
 from tests import planted as P
-from tests.teams import B, BARE, BT, FIVE_M, FIVE_S, HALF, MEAN, OLD, STATS, STD, T, TORCH_TABLE, M, S, fill, filled, serving
+from tests.teams import (
+    BARE,
+    BT,
+    FIVE_M,
+    FIVE_S,
+    HALF,
+    MEAN,
+    OLD,
+    STATS,
+    STD,
+    TORCH_TABLE,
+    B,
+    M,
+    S,
+    T,
+    fill,
+    filled,
+    serving,
+)
 
 PAIRS: dict[str, tuple[frozenset[str], P.Files, P.Files]] = {}
 
@@ -165,7 +183,9 @@ class Worker:
 twice(
     "mean and std out of one npz",
     {
-        "serve.py": P.serve_table("    x = (x - MEAN) / STD", "MEAN, STD = np.load('stats.npz')['mean'], np.load('stats.npz')['std']"),
+        "serve.py": P.serve_table(
+            "    x = (x - MEAN) / STD", "MEAN, STD = np.load('stats.npz')['mean'], np.load('stats.npz')['std']"
+        ),
         "stats.npz": P.npz(mean=MEAN, std=STD),
     },
 )
@@ -282,7 +302,8 @@ swap(
     "a digit in Normalize by position",
     "near-miss",
     "data.py",
-    "from torchvision import transforms as T\n\ntf = T.Compose([T.ToTensor(), T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, <<?>>))])\n",
+    "from torchvision import transforms as T\n\ntf = T.Compose([T.ToTensor(),\n"
+    "    T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, <<?>>))])\n",
     0.255,
     0.225,
     {},
