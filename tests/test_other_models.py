@@ -88,6 +88,12 @@ def test_a_layer_normalization_of_single_nodes_takes_an_exact_scaler(tmp_path) -
     model = build.model(nodes, [build.value("x")], [build.value("y")], constants)
     made = onnxscale.bake(model, build.stats()).verify()
     assert made.comparison is not None and made.comparison.verified, made.comparison.reason
+    beside = onnx.ModelProto.FromString(model.SerializeToString())  # a layer that folds beside the one that does not
+    beside.graph.node.append(helper.make_node("Gemm", ["x", "w"], ["z"]))
+    beside.graph.initializer.append(build.tensor(build.draw(4, 3), "w"))
+    beside.graph.output.append(build.value("z", ("N", 3)))
+    both = onnxscale.bake(beside, build.stats()).verify()
+    assert both.folds and both.comparison is not None and both.comparison.verified, both.comparison.reason
     lead = recognition.leading(modelfile.open_model(made.to_bytes()), "x")
     assert lead.transform.prose() == made.plan.placements[0].transform.prose() and lead.then == "several nodes"
     made.save(tmp_path / "baked.onnx")
