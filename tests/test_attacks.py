@@ -183,6 +183,50 @@ def test_hostile_rows_are_one_message_whatever_reads_them(name: str, tmp_path: P
     refused("fit", name, "-o", "o.json")
 
 
+def _node(op: str, *constants: np.ndarray, shape: tuple[int | str, ...] = ("N", 4), **attributes: object) -> bytes:
+    names = [f"k{i}" for i in range(len(constants))]
+    node = onnx.helper.make_node(op, ["x", *names], ["y"], **attributes)
+    held = [onnx.numpy_helper.from_array(c, n) for n, c in zip(names, constants, strict=True)]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph([node], "g", [value("x", 1, shape)], [value("y", 1, None)], held)
+    return onnx.helper.make_model(
+        graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)]
+    ).SerializeToString()
+
+
+MISFITS: dict[str, Callable[[], bytes]] = {
+    "a permutation of other axes": lambda: _node("Transpose", perm=[5, -9]),
+    "a permutation that is text": lambda: _node("Transpose", perm="ab"),
+    "a group of 0": lambda: _node("Conv", np.ones((1, 4, 3, 3), "f4"), shape=("N", 4, 8, 8), group=0),
+    "a shape with more axes": lambda: _node("Reshape", np.array([1 << 40, -1, 0, 1 << 40])),
+    "weights of another width": lambda: _node("Gemm", np.ones((7, 3), "f4")),
+    "no weights": lambda: _node("MatMul", np.ones((0, 3), "f4")),
+    "weights that are text": lambda: _node("MatMul", np.array([["a"] * 3] * 4, object)),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_constants_that_do_not_fit_are_no_crash(
+    misfit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(MISFITS[misfit]())
+    Path("s.json").write_text('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1]}')
+    for command in (
+        ["bake", "m.onnx", "s.json", "-o", "o.onnx"],
+        ["expect", "m.onnx"],
+        ["inspect", "m.onnx"],
+        ["diff", "m.onnx", "s.json"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["onnxscale", *command])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        said = capfd.readouterr()
+        assert stop.value.code in (0, 1, 2) and "a bug in" not in said.out + said.err, said
+        if command[0] == "bake":
+            assert stop.value.code == 1 and "NOT VERIFIED" in said.err and not Path("o.onnx").exists()
+
+
 @pytest.mark.parametrize("engine", ["duckdb", "pyarrow", "polars"])
 def test_an_engine_that_fails_is_a_message(engine: str, tmp_path: Path) -> None:
     pytest.importorskip(engine)
