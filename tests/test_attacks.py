@@ -227,6 +227,42 @@ def test_constants_that_do_not_fit_are_no_crash(
             assert stop.value.code == 1 and "NOT VERIFIED" in said.err and not Path("o.onnx").exists()
 
 
+STATISTICS = {
+    "true.json": ('{"mean": [1, 2, 3, 4], "std": [1, true, 1, 1]}', "true or false"),
+    "true.toml": ("mean = [1, 2, 3, 4]\nstd = [1, true, 1, 1]\n", "true or false"),
+    "clip.json": ('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1], "clip": [-5, 5]}', "left out"),
+    "half.json": ('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1], "features": ["\\ud800", "b", "c", "d"]}', "surrogates"),
+    "dots.toml": (".".join(["a"] * 20_000) + " = 1\n", "64"),
+    "quoted.toml": (".".join(['"a"'] * 900) + " = 1\n", "64"),
+    "header.toml": ("[" + ".".join(["a"] * 20_000) + "]\nb = 1\n", "64"),
+}
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_statistics_that_would_be_taken_for_others_are_refused(name: str, tmp_path: Path, refused: Said) -> None:
+    """Booleans among numbers became 1, a z-score's clip was left out, keys of thousands of parts took gigabytes."""
+    text, words = STATISTICS[name]
+    (tmp_path / "m.onnx").write_bytes(build.mlp().SerializeToString())
+    (tmp_path / name).write_text(text)
+    started = time.process_time()
+    assert words in refused("bake", "m.onnx", name, "-o", "o.onnx")
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 are Linux's")
+def test_a_file_whose_name_is_not_utf8(tmp_path: Path, refused: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics, data = "s\udcff.json", "d\udcfe.csv"
+    (tmp_path / "m.onnx").write_bytes(build.mlp().SerializeToString())
+    (tmp_path / statistics).write_text('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1]}')
+    (tmp_path / data).write_text("a,b\n1,2\n3,5\n2,2\n")
+    assert "not UTF-8" in refused("fit", data, "-o", "f.json")
+    monkeypatch.setattr(sys, "argv", ["onnxscale", "bake", "m.onnx", statistics, "-o", "o.onnx"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    assert sources.read(tmp_path / statistics).source.path == "s\\xff.json"
+
+
 @pytest.mark.parametrize("engine", ["duckdb", "pyarrow", "polars"])
 def test_an_engine_that_fails_is_a_message(engine: str, tmp_path: Path) -> None:
     pytest.importorskip(engine)

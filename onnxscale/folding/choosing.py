@@ -238,9 +238,9 @@ def _parts(zero: Array, dtype: str) -> tuple[Array, ...]:
     parts: list[Array] = []
     rest = zero
     for _ in range(2):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for the type is refused by who asked
             part = rest.astype(dtype).astype(np.float64)
+            rest = rest - part
         if part.any():
             parts.append(part)
-        rest = rest - part
     return tuple(parts)
