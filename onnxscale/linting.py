@@ -171,6 +171,7 @@ def _permuted(mean: Array, std: Array) -> Iterator[Finding]:
 def _digit(mean: Array, std: Array) -> Iterator[Finding]:
     """All channels but one are those of a known set."""
     if _true(mean, std):
+        yield from _exact(mean, std)
         return
     for known, _, m, s in _constants(mean.size):
         for what, values, right in (("mean", mean, m), ("std", std, s)):
@@ -178,11 +179,51 @@ def _digit(mean: Array, std: Array) -> Iterator[Finding]:
                 continue  # another set's, as it is
             off = np.flatnonzero(np.abs(values - right) > NEAR * np.abs(right))
             if off.size == 1 and np.unique(right).size == right.size >= 3:
-                i = int(off[0])
-                yield Finding(
-                    "digit",
-                    f"the {what} of channel {i} is {values[i]:.6g} where {known.name} has {right[i]:.6g}: a slipped digit?",
-                )
+                yield _slipped(what, int(off[0]), values, known.name, right)
+    yield from _exact(mean, std)
+    yield from _single(mean, std)
+
+
+def _reversed_digit(mean: Array, std: Array) -> Iterator[Finding]:
+    """A slipped digit in constants of which the others are a known set's, in the order of BGR."""
+    for known, _, m, s in _constants(mean.size):
+        for what, values, right, kept, of in (("mean", mean, m, std, s), ("std", std, s, mean, m)):
+            off = np.flatnonzero(np.abs(values - right[::-1]) > NEAR * np.abs(right[::-1]))
+            if (
+                off.size == 1
+                and np.unique(right).size == right.size >= 3
+                and _same(kept, of[::-1])
+                and not _same(kept, of)
+            ):
+                yield _slipped(what, int(off[0]), values, known.name, right[::-1])
+
+
+def _slipped(what: str, i: int, values: Array, name: str, right: Array) -> Finding:
+    said = f"the {what} of channel {i} is {values[i]:.9g} where {name} has {right[i]:.9g}: a slipped digit?"
+    return Finding("digit", said)
+
+
+def _exact(mean: Array, std: Array) -> Iterator[Finding]:
+    """Constants of eight digits, of which all but one agree in every digit."""
+    for known, _, m, s in _constants(mean.size):
+        right, values = np.concatenate([m, s]), np.concatenate([mean, std])
+        off = np.flatnonzero(np.abs(values - right) > 1e-5 * np.abs(right))
+        long = max(len(repr(v)) for v in known.mean) >= 9
+        same = np.abs(np.delete(values, off) - np.delete(right, off)) <= 1e-7
+        if long and off.size == 1 and same.all() and _same(values, right):
+            i = int(off[0])
+            what, at = ("mean", i) if i < m.size else ("std", i - m.size)
+            yield _slipped(what, at, mean if what == "mean" else std, known.name, m if what == "mean" else s)
+
+
+def _single(mean: Array, std: Array) -> Iterator[Finding]:
+    """Of one channel: one of the two constants to four digits, the other off by a little."""
+    for known, unit, m, s in _constants(1):
+        if mean.size == 1 and unit == 1 and known.mean != known.std:
+            for what, (kept, of), (values, right) in (("std", (mean, m), (std, s)), ("mean", (std, s), (mean, m))):
+                far = abs(values[0] - right[0]) / right[0]
+                if abs(kept[0] - of[0]) < 5e-5 and 1e-3 < far < 0.1:
+                    yield _slipped(what, 0, values, known.name, right)
 
 
 def _range(fitted: Fitted, moments: tuple[Array, Array] | None) -> Iterator[Finding]:
@@ -212,5 +253,5 @@ def _range(fitted: Fitted, moments: tuple[Array, Array] | None) -> Iterator[Find
 
 
 _CHECKS: tuple[Callable[[Array, Array], Iterator[Finding]], ...] = (
-    _identity, _equal, _swapped, _units, _variance, _permuted, _digit,
+    _identity, _equal, _swapped, _units, _variance, _reversed_digit, _permuted, _digit,
 )  # fmt: skip

@@ -26,7 +26,7 @@ LARGEST = 16 << 20  # bytes of a statistics file that is found, not named
 STATISTICS = frozenset(
     (".json", ".yaml", ".yml", ".toml", ".csv", ".npz", ".npy", ".safetensors", ".joblib", ".pkl", ".pickle", ".skops")
 )
-OURS = re.compile(rb"(#[^\n]*\n|\s)*version\s*=")
+OURS = re.compile(rb"(?:\xef\xbb\xbf)?(#[^\n]*\n|\s)*version\s*=")
 Tell = Callable[[int], None]
 # What readers, numpy and protobuf raise on bytes that are no longer a model, beside the package's own errors.
 DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError)
@@ -78,7 +78,8 @@ def written(paths: Sequence[str | os.PathLike[str]], place: Path, tell: Tell = _
 def wanted(paths: Sequence[str | os.PathLike[str]], place: Path) -> tuple[str, ...]:
     """The paths to lock relative to the folder of the lock file, sorted. Raises LockError where one lies outside it."""
     if not paths:
-        return read(place).paths if place.is_file() and OURS.match(place.read_bytes()[:4096]) else (".",)
+        ours = place.is_file() and OURS.match(place.read_bytes()[:4096]) is not None
+        return locks.salvaged(place.read_bytes(), place.name) if ours else (".",)
     found = set()
     for path in paths:
         if remote.is_url(path):

@@ -162,21 +162,7 @@ def text(words: str) -> str:
 
 def loads(written: bytes, name: str) -> Lock:
     """The reverse of dumps. Raises LockError naming the place where it is not that."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ImportError:
-            raise LockError("reading a lock under Python 3.10 needs tomli: pip install 'onnxscale[toml]'") from None
-    try:
-        content = tomllib.loads(written.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise LockError(f"{name}: broken TOML: {str(error)[:200]}; write it again with `onnxscale lock`") from None
-    version = content.get("version")
-    if version != VERSION:
-        raise LockError(f"{name}: version {version!r} of the lock format; this onnxscale reads {VERSION}")
-    read = _Reader(name)
+    content, read = _parsed(written, name), _Reader(name)
     entries = [
         _read_entry(read, kind, item, f"{kind}[{i}]")
         for kind in ("model", "statistics")
@@ -188,6 +174,37 @@ def loads(written: bytes, name: str) -> Lock:
         raise LockError(f"{name}: {twice!r} stands twice")
     asked = tuple(map(read.inside, read.words(content, "paths", "")))
     return Lock(asked, tuple(sorted(entries, key=lambda e: e.path)))
+
+
+def salvaged(written: bytes, name: str) -> tuple[str, ...]:
+    """The paths that a broken lock was made of, which stand above all of its tables: what a merge left is written again from
+    them. Raises LockError."""
+    head = re.split(rb"(?m)^(?:\[\[|<{7} )", written, maxsplit=1)[0]
+    read, content = _Reader(name), _parsed(head, name)
+    return tuple(map(read.inside, read.words(content, "paths", ""))) or (".",)
+
+
+def _parsed(written: bytes, name: str) -> dict[str, Any]:
+    """TOML as its values; the mark that editors of Windows put first is none of it."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ImportError:
+            raise LockError("reading a lock under Python 3.10 needs tomli: pip install 'onnxscale[toml]'") from None
+    if re.search(rb"(?m)^<{7} ", written):
+        raise LockError(
+            f"{name}: a merge left its marks (<<<<<<<); settle the models, then write it again with `onnxscale lock`"
+        )
+    try:
+        content: dict[str, Any] = tomllib.loads(written.decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise LockError(f"{name}: broken TOML: {str(error)[:200]}; write it again with `onnxscale lock`") from None
+    version = content.get("version")
+    if version != VERSION:
+        raise LockError(f"{name}: version {version!r} of the lock format; this onnxscale reads {VERSION}")
+    return content
 
 
 def _read_entry(read: _Reader, kind: str, item: Mapping[str, Any], at: str) -> Entry:

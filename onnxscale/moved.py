@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from onnxscale import changes, locking, locks, signing
+from onnxscale.canonical import DIGITS
 from onnxscale.changes import Changed, digit
-from onnxscale.errors import names
+from onnxscale.errors import LockError, names
 from onnxscale.locking import Survey
 from onnxscale.locks import Entry, Lock, Tensor
 
@@ -69,9 +72,11 @@ def check_lock(
         old = _part(old, locking.wanted(paths, place) if all(map(os.path.exists, paths)) else _named(paths, place))
     now = locking.survey(place.parent, old.paths, [(e.kind, e.path) for e in old.entries], tell)
     found = [*broken, *moved(old, now)]
+    if paths:
+        _met(old, [*now.held, *now.failures], place)
     if frozen and not found:
         text = locks.dumps(replace(now.lock, paths=old.paths)).encode()
-        if old == whole and text != place.read_bytes():
+        if old == whole and text != place.read_bytes().replace(b"\r\n", b"\n"):
             found.append(
                 Finding(place.name, "stale", "is not what `onnxscale lock` writes for these files; write it again")
             )
@@ -81,6 +86,14 @@ def check_lock(
 
 def _named(paths: Sequence[str | os.PathLike[str]], place: Path) -> tuple[str, ...]:
     return tuple(Path(os.path.relpath(os.path.abspath(p), place.parent)).as_posix() for p in paths)
+
+
+def _met(lock: Lock, there: Sequence[str], place: Path) -> None:
+    """Raises LockError for a path that is neither in the lock nor anything that could be: a check of it says nothing."""
+    known = [*(e.path for e in lock.entries), *there]
+    for path in lock.paths:
+        if path != "." and not any(k == path or k.startswith(f"{path}/") for k in known):
+            raise LockError(f"{path}: {place.name} names nothing there, and no model lies there; nothing was checked")
 
 
 def _part(lock: Lock, paths: Sequence[str]) -> Lock:
@@ -170,14 +183,30 @@ def _tensors(old: Entry, new: Entry, same: bool, data: bool) -> Iterator[Finding
             yield finding
     if same or told:
         return
+    below = "".join(_below(t, now[role, name]) for (role, name), t in then.items() if (role, name) in now)
     if old.kind == "statistics":
-        yield Finding(old.path, "bytes", "its bytes changed; the statistics are the same")
+        yield Finding(old.path, "bytes", f"its bytes changed; the statistics are the same{below}")
         return
     scaled = any(t.fingerprint for t in old.tensors)
     said = "the normalization it carries is the same" if scaled else "it carries no normalization, then as now"
     sources = _sources(old, new)
     size = f", {old.file.size:,} bytes then, {new.file.size:,} now" if old.file.size != new.file.size else ""
-    yield Finding(old.path, "bytes", f"its bytes changed (weights, nodes or metadata{size}); {said}{sources}")
+    yield Finding(old.path, "bytes", f"its bytes changed (weights, nodes or metadata{size}); {said}{below}{sources}")
+
+
+def _below(old: Tensor, new: Tensor) -> str:
+    """The first constant that moved below the digits that count, in words."""
+    here, there = old.as_space(), new.as_space()
+    if here is None or there is None or here.transform is None or there.transform is None:
+        return ""
+    for s, t in zip(here.transform.steps, there.transform.steps, strict=False):
+        for v, w in zip(s.operands, t.operands, strict=False):
+            off = np.argwhere(v != w) if v.shape == w.shape else np.empty((0, v.ndim), int)
+            if len(off):
+                at = tuple(int(i) for i in off[0])
+                where = f" of feature {', '.join(map(str, at))}" if at else ""
+                return f" to {DIGITS} significant digits, below which {s.op}{where} moved: {float(v[at])!r} -> {float(w[at])!r}"
+    return ""
 
 
 def _sources(old: Entry, new: Entry) -> str:

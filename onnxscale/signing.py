@@ -26,21 +26,30 @@ def _package() -> tuple[Any, Any]:
     return signing, verifying
 
 
-def sign(lock: Path, key: str | os.PathLike[str]) -> Path:
-    """Sign a lock with a private elliptic curve key in PEM (its password in ONNXSCALE_KEY_PASSWORD, where it has one).
+def signer(key: str | os.PathLike[str]) -> Any:
+    """What signs with a private elliptic curve key in PEM (its password in ONNXSCALE_KEY_PASSWORD, where it has one).
 
-    Raises LockError.
+    Raises LockError, so that a wrong key is told before anything is written.
     """
     signing, _ = _package()
     _readable(key)
+    password = os.environ.get(PASSWORD)
+    try:  # cryptography takes a password as bytes only, and model-signing hands on what it is given
+        return signing.Config().use_elliptic_key_signer(private_key=key, password=password and password.encode())
+    except Exception as error:  # noqa: BLE001  cryptography raises its own types for each kind of wrong key
+        asked = any(w in str(error).lower() for w in ("password", "decrypt"))
+        if asked:
+            raise LockError(f"{key}: the key is encrypted; {PASSWORD} has no password that opens it") from None
+        raise LockError(f"{key}: no private elliptic curve key in PEM ({_first(error)})") from None
+
+
+def sign(lock: Path, key: str | os.PathLike[str]) -> Path:
+    """Sign a lock with a private key. Raises LockError."""
+    made = signer(key)
     try:
-        signer = signing.Config().use_elliptic_key_signer(private_key=key, password=os.environ.get(PASSWORD))
-        signer.sign(lock, beside(lock))
+        made.sign(lock, beside(lock))
     except OSError as error:
         raise LockError(f"{beside(lock)}: cannot be written ({os.strerror(error.errno or 0)})") from None
-    except Exception as error:  # noqa: BLE001  cryptography raises its own types for each kind of wrong key
-        hint = f"; its password is read from {PASSWORD}" if "assword" in str(error) else ""
-        raise LockError(f"{key}: no private elliptic curve key in PEM ({_first(error)}){hint}") from None
     return beside(lock)
 
 
@@ -57,8 +66,18 @@ def verified(lock: Path, key: str | os.PathLike[str]) -> list[str]:
     try:
         verifier.verify(lock, beside(lock))
     except Exception as error:  # noqa: BLE001  whatever it raises, the signature does not hold
-        return [f"the signature {beside(lock).name} does not hold: {_first(error)}"]
+        return [f"the signature {beside(lock).name} does not hold: {_why(error)}"]
     return []
+
+
+def _why(error: Exception) -> str:
+    """A failed verification in words."""
+    said = str(error)
+    if "Signature mismatch" in said:
+        return "the lock is not, byte for byte, the one that was signed (another content, or other line ends); sign again with --sign"
+    if "Key mismatch" in said:
+        return "it was made with another key than the one given"
+    return f"it is damaged ({_first(error)})"
 
 
 def _readable(key: str | os.PathLike[str]) -> None:

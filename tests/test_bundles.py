@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, MinMaxScaler, PowerTransformer, StandardScaler
 
@@ -170,3 +171,53 @@ def test_spelled_with_capitals_or_with_whose_they_are(tmp_path: Path) -> None:
         one({"log_mean": [1.0], "log_std": [2.0]})
     with pytest.raises(StatisticsError, match="same but for their spelling"):
         one({"mean": [1.0], "Mean": [2.0], "std": [2.0]})
+
+
+@pytest.mark.parametrize("way", [lambda e: e, pickle.dumps], ids=["python", "pickle"])
+def test_the_best_of_a_search_serves(way) -> None:
+    labels = (X[:, 0] > 5).astype(int)
+    search = GridSearchCV(
+        make_pipeline(STANDARD, LogisticRegression()), {"logisticregression__C": [0.1, 1.0]}, cv=2
+    ).fit(X, labels)
+    gives(one(way(search)), STANDARD.transform(X))
+    gives(one(pickle.dumps({"search": search, "classes": LABELS})), STANDARD.transform(X))
+    unfitted = GridSearchCV(
+        make_pipeline(STANDARD, LogisticRegression()), {"logisticregression__C": [0.1]}, cv=2, refit=False
+    ).fit(X, labels)
+    with pytest.raises(StatisticsError, match="refit=False"):
+        one(way(unfitted))
+
+
+@pytest.mark.parametrize("way", [lambda e: e, pickle.dumps], ids=["python", "pickle"])
+def test_samplers_of_imbalanced_learn_act_on_training_data_only(way) -> None:
+    imblearn = pytest.importorskip("imblearn.pipeline")
+    over = pytest.importorskip("imblearn.over_sampling")
+    labels = (X[:, 0] > 7).astype(int)
+    whole = imblearn.make_pipeline(STANDARD, over.SMOTE(k_neighbors=2), MinMaxScaler(), LogisticRegression()).fit(
+        X, labels
+    )
+    gives(one(way(whole)), whole[2].transform(whole[0].transform(X)))
+
+
+@pytest.mark.parametrize("way", [lambda e: e, pickle.dumps], ids=["python", "pickle"])
+def test_the_scaler_inside_one_of_darts(way) -> None:
+    darts = pytest.importorskip("darts")
+    from darts.dataprocessing.transformers import Scaler
+
+    scaler = Scaler(StandardScaler())
+    want = scaler.fit_transform(darts.TimeSeries.from_values(X)).values()
+    gives(one(way(scaler)), want)
+
+
+@pytest.mark.parametrize("name", ["describe", "two series", "columns"])
+def test_damaged_tables_are_read_or_refused(name: str) -> None:
+    random = np.random.default_rng(1)
+    whole = pickle.dumps(TABLES[name][0])
+    for _ in range(1500):
+        cut = bytearray(whole)
+        for at in random.integers(0, len(cut), random.integers(1, 4)):
+            cut[at] = random.integers(256)
+        try:
+            sources.read(bytes(cut))
+        except StatisticsError:
+            continue

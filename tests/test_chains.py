@@ -224,6 +224,15 @@ def test_no_adapter_is_offered_where_values_are_of_other_features(folder: Path) 
             act(chaining.read(path))
 
 
+def test_no_adapter_behind_an_output_that_others_take_as_it_is(folder: Path) -> None:
+    """a.y is right for one of the two that it feeds: an adapter in a would break that edge."""
+    path = written(folder, {"a": A, "b": B, "c": SCALED}, "a.y -> b.x", "a.y -> c.x")
+    with pytest.raises(ChainError, match=r"a.y feeds b.x too, which would get other values; fix c instead"):
+        chaining.fix(chaining.read(path), "a")
+    made, (edge,) = chaining.fix(chaining.read(path))
+    assert edge.edge.target == "c" and made.verify().comparison.verified  # type: ignore[union-attr]
+
+
 def test_a_chain_without_edges_proves_nothing(folder: Path) -> None:
     told = run("chain", "check", written(folder, {"a": A, "b": B}))
     assert told.returncode == 2 and "no edges: nothing was compared" in told.stdout

@@ -270,6 +270,45 @@ def test_a_bad_lock_is_one_clear_message(words: str, cli, tmp_path: Path) -> Non
     assert got.returncode == 2 and "Traceback" not in got.stderr and len(got.stderr.splitlines()) == 1
 
 
+def test_line_ends_and_marks_of_windows_are_no_change(repo: Path, cli) -> None:
+    whole = (repo / locks.NAME).read_bytes()
+    for changed in (whole.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + whole):
+        (repo / locks.NAME).write_bytes(changed)
+        assert found(repo) == []
+        assert cli("lock", cwd=repo).returncode == 0 and (repo / locks.NAME).read_bytes() == whole
+    (repo / locks.NAME).write_bytes(whole.replace(b"\n", b"\r\n"))
+    assert cli("lock", "--frozen", cwd=repo).returncode == 0
+
+
+def test_a_merge_that_conflicts_is_told_and_locked_again(repo: Path, cli) -> None:
+    whole = (repo / locks.NAME).read_text()
+    head, mine, rest = whole.partition("[[model]]")
+    left = f"{head}<<<<<<< HEAD\n{mine}\n=======\n{mine}\nsize = 3\n>>>>>>> theirs\n{rest}"
+    (repo / locks.NAME).write_text(left)
+    got = cli("lock", "--check", cwd=repo)
+    assert got.returncode == 2 and "a merge left its marks" in got.stderr
+    assert cli("lock", cwd=repo).returncode == 0 and (repo / locks.NAME).read_text() == whole
+    (repo / locks.NAME).write_text(whole.replace("version = 1", "version = 2"))
+    got = cli("lock", cwd=repo)
+    assert got.returncode == 2 and "version 2" in got.stderr
+
+
+def test_a_path_that_is_nowhere_is_no_success(repo: Path, cli) -> None:
+    (repo / "empty").mkdir()
+    for path in ("modles/a.onnx", "empty"):
+        got = cli("lock", "--check", path, cwd=repo)
+        assert got.returncode == 2 and "nothing was checked" in got.stderr
+
+
+def test_a_constant_that_moved_below_the_ninth_digit_is_named(repo: Path) -> None:
+    stats = json.loads((repo / "stats.json").read_text())
+    before, after = stats["std"][1], float(np.nextafter(stats["std"][1], 99))
+    stats["std"][1] = after
+    (repo / "stats.json").write_text(json.dumps(stats))
+    (finding,) = onnxscale.check_lock(file=repo / locks.NAME).findings
+    assert finding.rule == "bytes" and f"below which Div of feature 1 moved: {before!r} -> {after!r}" in finding.message
+
+
 def test_steps_in_a_lock_that_are_no_steps(repo: Path) -> None:
     text = (repo / locks.NAME).read_text().replace('op = "Sub"', 'op = "Nothing"')
     (repo / locks.NAME).write_text(text)
@@ -413,6 +452,25 @@ def test_signatures_with_an_offline_key(repo: Path, keys: tuple[Path, Path], cli
             signing.sign(repo / locks.NAME, key)
     with pytest.raises(LockError, match="no public elliptic curve key"):
         found(repo, key=f"{one}.pem")
+
+
+def test_an_encrypted_key_and_its_password(repo: Path, keys: tuple[Path, Path], cli, monkeypatch) -> None:
+    from cryptography.hazmat.primitives import serialization as s
+
+    one, _ = keys
+    key = s.load_pem_private_key(Path(f"{one}.pem").read_bytes(), None)
+    sealed = s.BestAvailableEncryption("gehäuse".encode())
+    (repo / "sealed.pem").write_bytes(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, sealed))
+    (repo / locks.NAME).unlink()
+    for password in (None, "wrong"):
+        if password:
+            monkeypatch.setenv(signing.PASSWORD, password)
+        got = cli("lock", ".", "--sign", "sealed.pem", cwd=repo)
+        assert got.returncode == 2 and "has no password that opens it" in got.stderr
+        assert not (repo / locks.NAME).exists(), "nothing is written where the key cannot sign"
+    monkeypatch.setenv(signing.PASSWORD, "gehäuse")
+    assert cli("lock", ".", "--sign", "sealed.pem", cwd=repo).returncode == 0
+    assert found(repo, key=f"{one}.pub") == []
 
 
 def test_the_hook_of_pre_commit_runs_what_it_says(repo: Path) -> None:

@@ -50,6 +50,8 @@ def differs(a: Norm, b: Norm, close: float = CLOSE) -> str:
         return ""
     if one[0].size != two[0].size and 1 not in (one[0].size, two[0].size):
         return "width"
+    if "config" in (a.by, b.by) and any(np.unique(u).size == 1 < u.size for _, u in (one, two)):
+        close = max(close, 0.03)  # a runtime that has one factor for all channels takes their mean
     agree = [k for k in FACTORS if _same(one, two, k, close)]
     sure = bool(a.unit and b.unit)
     if 1.0 in agree or (agree and not sure):
@@ -92,11 +94,24 @@ def clashes(norm: Norm, inside: Norm) -> bool:
     """Whether code that does `norm` scales what a model that does `inside` scales already. A code that only divides by the
     range of pixels is right before constants of 0 to 1."""
     held = known(inside)
+    if held is not None and _only_factors(norm) and not _same_factors(norm, held):
+        return False  # a change of units
     if is_rescale(inside):
         return is_rescale(norm) or _takes_pixels(known(norm))
     if is_rescale(norm):
         return held is not None and held[0].size in (1, 3) and _takes_pixels(held) and not _small(held)
     return True
+
+
+def _only_factors(norm: Norm) -> bool:
+    values = [(op, v) for op, v in norm.steps if isinstance(v, np.ndarray)]
+    return len(values) == len(norm.steps) > 0 and all(op in ("Mul", "Div") and v.size > 1 for op, v in values)
+
+
+def _same_factors(norm: Norm, held: tuple[Array, Array]) -> bool:
+    one = known(norm)
+    alike = one is not None and one[1].size == held[1].size
+    return one is not None and alike and any(np.allclose(one[1], held[1] * k, rtol=1e-2) for k in FACTORS)
 
 
 def _takes_pixels(held: tuple[Array, Array] | None) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from onnxscale.auditing.comparing import known
 from onnxscale.auditing.facts import words
 from onnxscale.auditing.facts.base import Facts, Model, Norm, Operand, Ref, Table
+from onnxscale.auditing.finding import Where
 from onnxscale.step import Array
 
 
@@ -120,15 +123,25 @@ def reads(repo: Repository, code: Facts) -> Iterator[str]:
         for m in f.mentions:
             if m.how == "loads":
                 for config in ("preprocessor_config.json", "processor_config.json"):
-                    found = (
-                        located(repo, f.path, f"{m.name}/{config}") if "." not in m.name[:2] or "/" in m.name else ""
-                    )
+                    found = located(repo, f.path, f"{m.name}/{config}")
                     if found and folder(found).endswith(m.name.strip("./")):
                         yield found
+            elif m.how == "served":
+                yield from _served(repo, f.path, m.name)
+            elif m.how == "folder":
+                home = "/".join(p for p in (folder(f.path), m.name.strip("./")) if p) + "/"
+                yield from (p for p in repo.tables if p.startswith(home))
             elif m.how != "writes" and m.name not in written:
                 found = located(repo, f.path, m.name)
                 if found:
                     yield found
+
+
+def _served(repo: Repository, by: str, name: str) -> list[str]:
+    """The model files of a server's model by its name: Triton's NAME/1/model.onnx."""
+    found = [p for p in repo.models if name in p.split("/")[-3:-1] and p.split("/")[-2].isdigit()]
+    most = max((nearness(by, p) for p in found), default=0)
+    return [p for p in found if nearness(by, p) == most]
 
 
 def models_named(repo: Repository, code: Facts) -> list[Model]:
@@ -142,6 +155,10 @@ def models_of(repo: Repository, code: Facts) -> list[Model]:
     if named or code.role != "serve":
         return named
     home = folder(code.path)
+    if home.rpartition("/")[2].isdigit() and code.path.endswith("/model.py"):  # Triton's NAME/1/model.py
+        name = folder(home).rpartition("/")[2]
+        fed = {b for f in repo.files.values() for a, b in f.feeds if a == name}
+        return [repo.models[p] for b in sorted(fed) for p in _served(repo, code.path, b)]
     beside = [m for f, paths in repo.folders.items() if f == home or (home and f.startswith(home + "/")) for m in paths]
     if not beside and len(repo.models) == 1:
         beside = list(repo.models)
@@ -151,6 +168,20 @@ def models_of(repo: Repository, code: Facts) -> list[Model]:
 def tables_of(repo: Repository, code: Facts) -> list[Table]:
     """The statistics that a file names."""
     return [t for p in dict.fromkeys(reads(repo, code)) for t in repo.tables.get(p, ())]
+
+
+def pairs_of(facts: Facts) -> Iterator[tuple[Where, str, Array, Array]]:
+    """What calls are given as a mean and a std; named constants of a module: MEAN and STD, CFG.mean and CFG.std."""
+    yield from facts.pairs
+    for name, mean in facts.constants.items():
+        if words.part(name) != "mean":
+            continue
+        rest = [w for w in words.words(name) if words.part(w) != "mean"]
+        for other, std in facts.constants.items():
+            if words.part(other) == "std" and [w for w in words.words(other) if words.part(w) != "std"] == rest:
+                m, s = (v.ravel() for v in (mean, std))
+                if m.size == s.size > 1:
+                    yield Where(facts.path), f"{name}, {other}", m, s
 
 
 def norms_of(repo: Repository, code: Facts) -> list[Norm]:
@@ -178,16 +209,25 @@ def _resolved(repo: Repository, code: Facts, operand: Operand, table: Table | No
         return operand
     if operand.module:
         stem = operand.module.strip(".").rpartition(".")[2]
-        for path in repo.modules.get(stem, ()) or repo.modules.get(operand.text.split(".")[0], ()):
+        heads = dict.fromkeys((stem, operand.name.split(".")[0], operand.text.split(".")[0]))
+        for path in (p for h in heads for p in repo.modules.get(h, ())):
             held = repo.files[path].constants
-            for name in (operand.name, operand.text, operand.text.rpartition(".")[2]):
-                if name in held:
-                    return _flat(held[name])
+            for called in (operand.name, operand.text, operand.name.rpartition(".")[2]):
+                name, _, at = called.partition("#")
+                found = held.get(name)
+                if found is not None and (not at or (found.ndim and int(at) < len(found))):
+                    one = _flat(found[int(at)] if at else found)
+                    return np.sqrt(one) if operand.root else one
         return operand
     kept = known(table.norm) if table is not None and not operand.text.endswith("()") else None
     if kept is None or operand.role not in ("mean", "std"):
         return operand
-    return kept[0] if operand.role == "mean" else kept[1]
+    values = kept[0] if operand.role == "mean" else kept[1]
+    if operand.text.endswith((".image_mean", ".image_std")) and table is not None and table.space.transform is not None:
+        first = table.space.transform.steps[0]  # the file's own numbers are for what its rescale gives
+        if first.op == "Mul" and first.operands[0].size == 1:
+            return values * float(first.operands[0].ravel()[0])
+    return values
 
 
 def _flat(values: Array) -> Array:

@@ -111,6 +111,8 @@ def lock(
         return
     if verify_key is not None:
         raise LockError("--verify-key belongs to --check")
+    if sign is not None:
+        signing.signer(sign)  # a wrong key is told before anything is written
     with progress.shown("hashing", "MB", scale=1 << 20) as tell:
         made = locking.lock(given, file, force=force, tell=tell)
     signature = None if sign is None else signing.sign(file, sign)

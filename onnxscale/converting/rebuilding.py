@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers.states import function_name
+from onnxscale.sources import sklearns, wrappers
 from onnxscale.sources.arrays import DType
 from onnxscale.sources.attributes import predicts
 from onnxscale.sources.inert import Estimator, Global
@@ -122,7 +123,11 @@ def classes() -> dict[str, type]:
 def transformer(held: object) -> Any:
     """The live transformer: the one at hand, or the one that a file's record is rebuilt to; without the predictor at the end of a
     pipeline, which is the model. Raises StatisticsError naming what cannot be rebuilt."""
-    made: Any = rebuilt(_before_the_model(held)) if isinstance(held, Estimator) else held
+    made: Any = (
+        rebuilt(_before_the_model(wrappers.unwrapped(held, sklearns.look)))
+        if isinstance(held, Estimator)
+        else _served(held)
+    )
     steps = getattr(made, "steps", None)
     if steps and hasattr(steps[-1][1], "predict") and not hasattr(steps[-1][1], "get_support"):  # RFE predicts too
         made = made[:-1]
@@ -131,16 +136,21 @@ def transformer(held: object) -> Any:
     return made
 
 
+def _served(live: Any) -> Any:
+    """What serves in the place of a search, or of a pipeline with samplers."""
+    live = getattr(live, "best_estimator_", live)
+    if type(live).__module__.partition(".")[0] != "imblearn" or not hasattr(live, "steps"):
+        return live
+    kept = [(n, s) for n, s in live.steps if not hasattr(s, "fit_resample")]
+    return import_module("sklearn.pipeline").Pipeline(kept)
+
+
 def _before_the_model(held: Estimator) -> Estimator:
     steps = held.state.get("steps") if held.name == "Pipeline" else None
     last = steps[-1][1] if steps else None
     if not isinstance(last, Estimator) or not predicts(last):
         return held
-    return replace(held, raw=_Taken({**held.state, "steps": list(steps or [])[:-1]}))
-
-
-class _Taken(dict[str, Any]):
-    """Attributes that are plain values already."""
+    return replace(held, raw=wrappers.Taken({**held.state, "steps": list(steps or [])[:-1]}))
 
 
 def _class(name: str) -> type:

@@ -13,6 +13,7 @@ from onnxscale.sources.groups import DIVIDES
 from onnxscale.sources.inert import Estimator, Global, Odd
 from onnxscale.sources.keys import SYNONYMS
 from onnxscale.sources.picking import picked
+from onnxscale.sources.sklearns import look
 from onnxscale.statistics import Reading, Statistics
 
 DEPTH, ITEMS = 4, 1000
@@ -27,7 +28,7 @@ def scaler(root: Any, reading: Reading) -> tuple[Estimator, tuple[str, ...]] | N
     if not isinstance(root, Mapping | list | tuple):
         return None
     inside = dict(_inside(root, "", 0))
-    objects = {k: v for k, v in inside.items() if isinstance(v, Estimator)}
+    objects = {k: look(v) or v for k, v in inside.items() if isinstance(v, Estimator)}
     if not objects:
         return None
     meant = {k: v for k, v in objects.items() if not predicts(v) and v.name not in LABELS}

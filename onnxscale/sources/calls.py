@@ -117,5 +117,5 @@ DATA = {
     *(("builtins", n) for n in ("set", "frozenset", "slice", "complex", "range", "object", "list", "dict", "tuple")),
     *(("collections", n) for n in ("deque", "Counter")),
     *(("datetime", n) for n in ("datetime", "date", "timedelta", "timezone")),
-    ("decimal", "Decimal"), ("uuid", "UUID"),
+    ("decimal", "Decimal"), ("uuid", "UUID"), ("numpy.ma.core", "_mareconstruct"),  # the last: results of a search over parameters
 }  # fmt: skip

@@ -12,7 +12,8 @@ from onnxscale.statistics import Reading, Source, Statistics
 
 def is_estimator(source: object) -> bool:
     """Whether this is an object of scikit-learn's, or a subclass of one; or a transform of torchvision's."""
-    return any(c.__module__.split(".")[0] == "sklearn" for c in type(source).__mro__) or _transform(source) is not None
+    known = any(c.__module__.split(".")[0] == "sklearn" for c in type(source).__mro__)
+    return known or sklearns.look(source) is not None or _transform(source) is not None
 
 
 def _transform(source: object) -> Estimator | None:

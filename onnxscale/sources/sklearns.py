@@ -15,7 +15,7 @@ import numpy as np
 from onnxscale.errors import StatisticsError, Unread, names
 from onnxscale.scalers import SKLEARN, Function, Scaler, Steps
 from onnxscale.scalers.states import function_name
-from onnxscale.sources import blocks
+from onnxscale.sources import blocks, wrappers
 from onnxscale.sources.attributes import check_width, complete, feature_names, predicts, version_note
 from onnxscale.sources.blocks import Block
 from onnxscale.sources.inert import Estimator, Global, Record
@@ -41,21 +41,21 @@ class Inside:
 def look(value: object) -> Estimator | None:
     """An estimator read from a file, or the attributes of a live one; None for anything else."""
     if isinstance(value, Estimator):
-        return value
+        return wrappers.unwrapped(value, look)
     if isinstance(value, type) or not hasattr(value, "__dict__") or isinstance(value, Global | Record):
         return None
     of = type(value)
+    if of.__module__.partition(".")[0] == "darts" and of.__name__ == "Scaler":
+        return wrappers.unwrapped(Estimator("darts", of.__module__, of.__name__, wrappers.Taken(vars(value))), look)
     if not any(c.__module__.partition(".")[0] == "sklearn" for c in of.__mro__):
         return (
             Estimator(of.__module__.partition(".")[0], of.__module__, of.__name__, {})
             if hasattr(value, "fit")
             else None
         )
-    return Estimator(of.__module__.partition(".")[0], of.__module__, of.__name__, LiveState(vars(value)))
-
-
-class LiveState(dict[str, Any]):
-    """The attributes of a live object: read as they are."""
+    return wrappers.unwrapped(
+        Estimator(of.__module__.partition(".")[0], of.__module__, of.__name__, wrappers.Taken(vars(value))), look
+    )
 
 
 def statistics(root: Estimator, source: Source, version: str = "") -> Statistics:
@@ -64,6 +64,7 @@ def statistics(root: Estimator, source: Source, version: str = "") -> Statistics
     version: of scikit-learn, where the attributes do not say it. Raises StatisticsError naming the class and the attribute; as
     Unread where the estimator is one of scikit-learn's that others may know how to convert.
     """
+    root = wrappers.unwrapped(root, look)
     try:
         return _statistics(root, source, version)
     except StatisticsError as error:
@@ -115,7 +116,7 @@ def _parts(root: Estimator, version: str, parts: Inside) -> tuple[Parts, Parts]:
     last = _last_step(root)
     if last is not None and last.name == "TransformedTargetRegressor":
         inputs, outputs = _transformed_target(last, parts)
-        before = dataclasses.replace(root, raw=LiveState({**root.state, "steps": list(root.state["steps"])[:-1]}))
+        before = dataclasses.replace(root, raw=wrappers.Taken({**root.state, "steps": list(root.state["steps"])[:-1]}))
         if _scales(before):
             if inputs:
                 raise StatisticsError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxscale.errors import StatisticsError, names
 from onnxscale.scalers.values import numbers
-from onnxscale.sources import sklearns
+from onnxscale.sources import sklearns, wrappers
 from onnxscale.sources.inert import Estimator
 from onnxscale.statistics import Reading, Source, Statistics
 
@@ -40,9 +40,7 @@ def read(content: Mapping[Any, Any], reading: Reading, source: Source) -> Statis
     if unknown:
         raise StatisticsError(f"looks like the attributes of a {name}, which has no {names(unknown)}")
     state = {str(k): _value(str(k), v) for k, v in content.items()}
-    return sklearns.statistics(
-        Estimator("sklearn", "sklearn.preprocessing._data", name, sklearns.LiveState(state)), source
-    )
+    return sklearns.statistics(Estimator("sklearn", "sklearn.preprocessing._data", name, wrappers.Taken(state)), source)
 
 
 def _value(key: str, given: Any) -> Any:

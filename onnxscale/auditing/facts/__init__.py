@@ -15,7 +15,7 @@ __all__ = ["KINDS", "Facts", "Kind", "kind_of", "of"]
 
 TEXT = 4 << 20
 _STATISTICS = re.compile(
-    rb"mean|std|scale|offset|center|min|max|var|median|mu|sigma|rescale|Norm|steps|inputs|stage", re.IGNORECASE
+    rb"ensemble|mean|std|scale|offset|center|min|max|var|median|mu|sigma|rescale|Norm|steps|inputs|stage", re.IGNORECASE
 )
 _SETTINGS = re.compile(
     rb"net-scale-factor|pixel-normalization-factor|--mean[_-]values|--scale[_-]values|^\s*offsets\s*=", re.MULTILINE
@@ -42,7 +42,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("MLflow models", ("MLmodel",), TEXT, lambda s, p, d: registries.read(d, p)),
     Kind("constants in prose", (".md", ".rst", ".markdown"), TEXT, lambda s, p, d: prose.read(d, p)),
     Kind("statistics and settings in text", (".json", ".jsonl", ".yaml", ".yml", ".toml", ".csv", ".xml", ".pmml", ".pbtxt"),
-         TEXT, tables.read, worth=lambda d: _STATISTICS.search(d) is not None),
+         TEXT, lambda s, p, d: registries.read_ensemble(d, p) or tables.read(s, p, d),
+         worth=lambda d: _STATISTICS.search(d) is not None),
     Kind("settings of runtimes", (".txt", ".cfg", ".ini", ".conf", ".config", ".sh"), 1 << 20, tables.read,
          worth=lambda d: _SETTINGS.search(d) is not None),
     Kind("statistics in binary files", (".joblib", ".pkl", ".pickle", ".skops", ".npz", ".npy", ".safetensors", ".h5", ".hdf5",

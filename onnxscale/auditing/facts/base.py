@@ -13,12 +13,13 @@ from onnxscale.step import Array
 @dataclass(frozen=True, slots=True)
 class Ref:
     """A constant that the file does not hold. role: "mean", "std", ... by its name, or "". text: as it is written. module,
-    name: where it is imported from, or ""."""
+    name: where it is imported from, or ""; `a.b#1` is the second of what a.b holds. root: its square root is meant."""
 
     role: str
     text: str
     module: str = ""
     name: str = ""
+    root: bool = False
 
 
 Operand = Array | Ref
@@ -32,7 +33,8 @@ class Norm:
     object of a library), "config" (a runtime applies it), "statistics", "prose". text: as it is written. function: around it, "" for
     none. role: "train", "serve", "test" or "". unit: the largest raw value (255 or 1) where the code says so, else 0.
     own: by the data's own mean and std. names: of the features, or (). written: a mean and a std as they stand. root: what the
-    data are called. after: the imported function that gave them, or "".
+    data are called. after: the imported function that gave them, or "". before: functions that were applied first, as log1p.
+    rgb: whether the code itself puts the pixels red first.
     """
 
     where: Where
@@ -47,6 +49,8 @@ class Norm:
     written: tuple[Array | None, Array | None] = (None, None)
     root: str = ""
     after: str = ""
+    before: tuple[str, ...] = ()
+    rgb: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class Mention:
 @dataclass(frozen=True, eq=False, slots=True)
 class Run:
     """A model that is run. steps: what was done to what it is fed, None where that is not known; at: where. model: the file,
-    or "". root, unit: of what it is fed, as in Norm."""
+    or "". root, unit: of what it is fed, as in Norm. touched: something besides was computed with it."""
 
     where: Where
     text: str
@@ -105,14 +109,17 @@ class Run:
     at: Where | None = None
     root: str = ""
     unit: float = 0.0
+    touched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """Images as OpenCV reads them (BGR). turned: whether the channels are turned to RGB in the same file."""
+    """Images as OpenCV reads them (BGR), or as Pillow does (straight: RGB). turned: whether the channels are turned to the
+    other order in the same file."""
 
     where: Where
     turned: bool
+    straight: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,7 +139,8 @@ class Model:
 @dataclass(frozen=True, eq=False, slots=True)
 class Table:
     """A statistics file, or a runtime's settings. kind: the format. norm: what it makes of values. config: whether a runtime
-    applies it. target: whether it is for outputs. model: the model file that it names, or ""."""
+    applies it. target: whether it is for outputs. model: the model file that it names, or "". reverse: whether it says that
+    the channels are blue first."""
 
     where: Where
     kind: str
@@ -143,6 +151,7 @@ class Table:
     digest: str
     model: str = ""
     lint: tuple[tuple[str, str], ...] = ()
+    reverse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +174,8 @@ class Trouble:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Facts:
-    """All that one file says. ignores: line -> rules that are not to be reported there, () for all of them."""
+    """All that one file says. feeds: of a Triton ensemble, which model gives to which. pairs: a mean and a std that something
+    is given. ignores: line -> rules that are not to be reported there, () for all of them."""
 
     path: str
     kind: str
@@ -180,6 +190,8 @@ class Facts:
     models: tuple[Model, ...] = ()
     tables: tuple[Table, ...] = ()
     signatures: tuple[Signature, ...] = ()
+    feeds: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[tuple[Where, str, Array, Array], ...] = ()
     troubles: tuple[Trouble, ...] = ()
     constants: Mapping[str, Array] = field(default_factory=dict)
     imports: tuple[tuple[str, tuple[str, ...]], ...] = ()

@@ -15,7 +15,8 @@ SAME = {
     "tensor", "as_tensor", "from_numpy", "resize", "letterbox", "crop", "center_crop", "pad", "moveaxis", "rollaxis", "swapaxes",
     "float32", "float64", "float16", "stack", "concatenate", "cast", "convert_to_tensor", "convert", "cvtColor", "atleast_2d",
     "atleast_1d", "require", "clip", "to_numpy", "fillna", "thumbnail", "tile", "expand", "flip", "nan_to_num", "constant",
-    "Variable", "device_put", "values", "list", "interpolate", "asanyarray", "ToPILImage", "to_pil_image", "fromarray", "rot90",
+    "Variable", "alias", "device_put", "values", "list", "interpolate", "asanyarray", "ToPILImage", "asnumpy", "to_device",
+    "device_get", "to_pil_image", "fromarray", "rot90",
 }  # fmt: skip
 # of constants too
 CONSTANT = SAME | {"tuple", "FloatTensor", "Tensor", "DoubleTensor", "broadcast_to"}
@@ -31,6 +32,7 @@ PIXELS = {
     "decode_png",
     "read_image",
 }
+FRAMES = {"imgmsg_to_cv2", "compressed_imgmsg_to_cv2", "to_ndarray", "enable_stream"}  # of ROS, PyAV
 OWN = {"mean": "mean", "average": "mean", "nanmean": "mean", "median": "mean", "std": "std", "nanstd": "std", "var": "std",
        "min": "min", "amin": "min", "max": "max", "amax": "max", "ptp": "max", "reduce_mean": "mean", "reduce_std": "std"}  # fmt: skip
 ARITHMETIC = {
@@ -65,7 +67,7 @@ WRITERS = {
     "save_model", "savetxt", "convert_sklearn", "to_onnx", "save_pretrained", "to_pickle", "export_onnx", "bake",
 }  # fmt: skip
 PROCESSORS = ("ImageProcessor", "ImageProcessorFast", "FeatureExtractor", "Processor", "ImageProcessorPil")
-SPLITS = {"train_test_split", "random_split"}
+SPLITS = {"train_test_split", "random_split", "randomSplit"}
 TEN = Known(np.array([0.485, 0.456, 0.406])), Known(np.array([0.229, 0.224, 0.225]))
 
 
@@ -128,6 +130,8 @@ def keras_layer(last: str, given: dict[str, Value]) -> Steps | None:
         mean, variance = given.get("mean", given.get("1")), given.get("variance", given.get("2"))
         if isinstance(mean, Known) and isinstance(variance, Known) and (variance.values > 0).all():
             return ("Sub", mean.values.ravel()), ("Div", np.sqrt(variance.values.ravel()))
+    if last == "ImageDataGenerator" and isinstance(given.get("rescale"), Known):
+        return (("Mul", operand(given["rescale"], "std")),)
     if last == "Rescaling":
         scale, offset = given.get("scale", given.get("0")), given.get("offset", given.get("1"))
         if isinstance(scale, Known) and scale.values.size == 1:
@@ -136,6 +140,30 @@ def keras_layer(last: str, given: dict[str, Value]) -> Steps | None:
             )
             return ("Mul", scale.values.reshape(())), *added
     return None
+
+
+def intensity(last: str, given: dict[str, Value]) -> Steps | None:
+    """MONAI's NormalizeIntensity(subtrahend, divisor) and ScaleIntensityRange(a_min, a_max, b_min, b_max), with constants."""
+    last = last.removesuffix("d").removesuffix("Dict")
+    if last == "NormalizeIntensity":
+        by, unit = given.get("subtrahend"), given.get("divisor")
+        known = isinstance(by, Known) and isinstance(unit, Known)
+        return (("Sub", operand(by, "mean")), ("Div", operand(unit, "std"))) if known else None
+    if last != "ScaleIntensityRange":
+        return None
+    low, high, to, until = (given.get(k) for k in ("a_min", "a_max", "b_min", "b_max"))
+    if not (isinstance(low, Known) and isinstance(high, Known) and isinstance(to, Known) and isinstance(until, Known)):
+        return None
+    span = (until.values - to.values) / (high.values - low.values)
+    return (("Sub", low.values.ravel()), ("Mul", span.ravel()), ("Add", to.values.ravel()))
+
+
+def timm(given: dict[str, Value], more: bool) -> Steps:
+    """timm.data.create_transform(mean, std): those of ImageNet where nothing is said. more: arguments that are not written."""
+    mean, std = given.get("mean"), given.get("std")
+    if mean is None and std is None and not more:
+        mean, std = TEN
+    return (*rescale(255.0), ("Sub", operand(mean, "mean")), ("Div", operand(std, "std")))
 
 
 def blob(given: dict[str, Value]) -> Steps | None:
@@ -147,6 +175,17 @@ def blob(given: dict[str, Value]) -> Steps | None:
     if isinstance(factor, Known) and factor.values.size == 1 and float(factor.values.ravel()[0]) not in (0.0, 1.0):
         steps = (*steps, ("Mul", factor.values.reshape(())))
     return steps or None
+
+
+def blob_moments(steps: Steps) -> tuple[Array | None, Array | None]:
+    """The mean of a blob's three channels and its one factor, in the unit of what it gives; None where it has no mean."""
+    op, mean = steps[0]
+    if op != "Sub" or isinstance(mean, Ref) or mean.size != 3:
+        return None, None
+    factor = next((float(v.ravel()[0]) for op, v in steps if op == "Mul" and not isinstance(v, Ref)), 1.0)
+    if abs(factor * 255 - 1) < 0.01:
+        return mean * factor, np.full(3, 57.6 * factor)
+    return mean, np.full(3, 57.6)
 
 
 def values(given: dict[str, Value]) -> Steps | None:

@@ -10,6 +10,7 @@ import numpy as np
 from onnxscale.auditing.facts import applying, calls, making, words
 from onnxscale.auditing.facts.answers import Call
 from onnxscale.auditing.facts.base import Ref
+from onnxscale.auditing.facts.formulas import root
 from onnxscale.auditing.facts.scope import Book, Scope, dotted
 from onnxscale.auditing.facts.values import Data, Held, Known, Made, Own, Text, Value, arithmetic, listed
 
@@ -82,19 +83,23 @@ def _attribute(book: Book, node: ast.Attribute, scope: Scope) -> Value:
     base = value(book, node.value, scope)
     if isinstance(base, Held):
         found = base.items.get(node.attr)
-        return found if isinstance(found, Data | Known | Made | Held | Ref | Text) else None
+        if isinstance(found, Data | Known | Made | Held | Ref | Text):
+            return found
     if node.attr in ("T", "values", "data", "numpy") and isinstance(base, Data):
         return base
     role = words.part(node.attr)
     if role:
         head = name.split(".")[0]
-        module, _ = book.imported.get(head, ("", ""))
-        return Ref(role, name or node.attr, module, node.attr if module else "")
+        module, taken = book.imported.get(head, ("", ""))
+        inner = ".".join(p for p in (taken, *name.split(".")[1:]) if p)
+        return Ref(role, name or node.attr, module, inner if module else "")
     return Data(name or node.attr)
 
 
 def _subscript(book: Book, node: ast.Subscript, scope: Scope) -> Value:
-    base = value(book, node.value, scope)
+    head = dotted(node.value)
+    taken = book.imported.get(head) if head not in scope.names else None
+    base = value(book, node.value, scope) if taken is None else Ref("", head, *taken)
     key = value(book, node.slice, scope) if not isinstance(node.slice, ast.Slice) else None
     if isinstance(key, Text):
         if isinstance(base, Held) and key.value in base.items:
@@ -103,6 +108,8 @@ def _subscript(book: Book, node: ast.Subscript, scope: Scope) -> Value:
         if isinstance(base, Data) and base.steps:
             return base
         role = words.part(key.value)
+        if isinstance(base, Ref) and base.module:
+            return Ref(role, f"{base.text}.{key.value}", base.module, f"{base.name}.{key.value}")
         return (
             Ref(role, f"{dotted(node.value) or '...'}[{key.value!r}]")
             if role
@@ -115,14 +122,23 @@ def _subscript(book: Book, node: ast.Subscript, scope: Scope) -> Value:
             and base.values.ndim
             and abs(int(key.values)) < len(base.values)
         ):
-            return Known(base.values[int(key.values)], base.name)
+            return Known(np.asarray(base.values[int(key.values)]), base.name)
         return base
+    if isinstance(base, Data) and base.partial:
+        return replace(base, steps=(), own=False, serial=0, partial=False)  # maybe others of its columns
     return base if isinstance(base, Data | Ref | Own | Made) else Data("")
 
 
 def _binary(book: Book, node: ast.BinOp, scope: Scope) -> Value:
     left, right = value(book, node.left, scope), value(book, node.right, scope)
     op = _OPS.get(type(node.op))
+    if (
+        isinstance(node.op, ast.Pow)
+        and isinstance(right, Known)
+        and right.values.size == 1
+        and right.values.max() == 0.5
+    ):
+        return root(left)
     if op is None:
         if isinstance(node.op, ast.Div | ast.FloorDiv) and isinstance(right, Text | Data) and isinstance(left, Text):
             return right
@@ -142,7 +158,7 @@ def followed(book: Book, node: ast.AST, made: Value, before: Value, scope: Scope
 def _unary(book: Book, node: ast.UnaryOp, scope: Scope) -> Value:
     inner = value(book, node.operand, scope)
     if isinstance(node.op, ast.USub) and isinstance(inner, Known):
-        return replace(inner, values=-inner.values)
+        return replace(inner, values=np.asarray(-inner.values))
     return inner if isinstance(node.op, ast.UAdd) else Data("")
 
 
@@ -171,6 +187,8 @@ def _lambda(book: Book, node: ast.Lambda, scope: Scope) -> Value:
     for a in node.args.args:
         inner.names[a.arg] = Data(a.arg)
     made = value(book, node.body, inner)
+    if not node.args.args and isinstance(made, Known):
+        return made  # a default_factory
     return Made("Lambda", made.steps, book.text(node), made.serial) if isinstance(made, Data) and made.steps else None
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from onnxscale.auditing.facts import words
+from onnxscale.auditing.facts.base import Ref, Split
 from onnxscale.auditing.facts.expressions import followed, value
 from onnxscale.auditing.facts.scope import Book, Scope, dotted, parameter
 from onnxscale.auditing.facts.values import Data, Held, Known, Made, Text, Value, alike, arithmetic
@@ -14,6 +18,7 @@ from onnxscale.step import Array
 
 _OPS = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul", ast.Div: "Div"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _ROUTES = {"route", "get", "post", "put", "websocket", "on_event", "endpoint", "api_view", "batch", "entry", "task"}
 
 
@@ -66,16 +71,34 @@ def _summary(book: Book, name: str, module: Scope) -> Value:
     for argument, default in zip(arguments, given, strict=False):
         constant = value(book, default, module) if default is not None else None
         if not (argument.arg in ("self", "cls") and within):
-            names[argument.arg] = parameter(argument.arg, constant if isinstance(constant, Known) else None)
-    routed = any(isinstance(d, ast.Call) and dotted(d.func).rpartition(".")[2] in _ROUTES for d in node.decorator_list)
-    role = "serve" if routed else words.role_of_function(node.name)
-    scope = Scope(names, name, role, within)
+            names[argument.arg] = parameter(
+                argument.arg, constant if isinstance(constant, Known | Text | Held) else None
+            )
+    scope = Scope(names, name, _role(node), within)
     _block(book, node.body, scope)
     for known, held in scope.names.items():
         if known.startswith("self."):
             module.names[f"{within}::{known}"] = held
     book.returned[name] = scope.result
     return scope.result
+
+
+def _role(node: Function) -> str:
+    routed = any(isinstance(d, ast.Call) and dotted(d.func).rpartition(".")[2] in _ROUTES for d in node.decorator_list)
+    return "serve" if routed else words.role_of_function(node.name)
+
+
+def _nested(book: Book, node: Function, scope: Scope) -> None:
+    """A function inside a function sees what is known around it; those of modules and classes are read by `walk`."""
+    if not scope.function:
+        return
+    parameters = {a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
+    names = {**scope.names, **{p: parameter(p, None) for p in parameters}}
+    inner = Scope(names, f"{scope.function}.{node.name}", _role(node) or scope.role, scope.within)
+    _block(book, node.body, inner)
+    made = inner.result
+    if isinstance(made, Data) and made.steps and made.root in parameters:
+        scope.names[node.name] = Made("Lambda", made.steps, book.text(node), made.serial, written=made.written)
 
 
 def _block(book: Book, body: Sequence[ast.stmt], scope: Scope) -> None:
@@ -90,6 +113,9 @@ def _assign(book: Book, node: ast.Assign | ast.AnnAssign, scope: Scope) -> None:
     scope.target = dotted(targets[0])
     made = value(book, node.value, scope)
     scope.target = ""
+    cut = _cut(targets[0], node.value)
+    if cut:
+        book.splits.append(Split(book.where(node), (cut,), scope.function))
     for target in targets:
         if (
             isinstance(target, ast.Tuple | ast.List)
@@ -99,12 +125,32 @@ def _assign(book: Book, node: ast.Assign | ast.AnnAssign, scope: Scope) -> None:
             for one, item in zip(target.elts, node.value.elts, strict=True):
                 _bind(one, value(book, item, scope), scope)
         elif isinstance(target, ast.Tuple | ast.List):
-            for one in target.elts:
-                _bind(
-                    one, parameter(dotted(one), None) if not isinstance(made, Data) or not made.steps else made, scope
-                )
+            for at, one in enumerate(target.elts):
+                _bind(one, _part(made, at, len(target.elts), dotted(one)), scope)
         else:
             _bind(target, made, scope)
+
+
+def _cut(target: ast.expr, source: ast.expr | None) -> str:
+    """What is cut by rows into training data and the rest: `train = x[:n]`, `train, test = x[:n], x[n:]`; "" for nothing."""
+    one = target.elts[0] if isinstance(target, ast.Tuple | ast.List) and target.elts else target
+    part = source.elts[0] if isinstance(source, ast.Tuple | ast.List) and source.elts else source
+    rows = part.slice if isinstance(part, ast.Subscript) else None
+    first = rows.elts[0] if isinstance(rows, ast.Tuple) and rows.elts else rows
+    of = dotted(part.value).removesuffix(".iloc") if isinstance(part, ast.Subscript) else ""
+    cuts = isinstance(first, ast.Slice) and first.upper is not None and first.step is None
+    return of if cuts and "train" in words.words(dotted(one)) and "train" not in words.words(of) else ""
+
+
+def _part(made: Value, at: int, size: int, name: str) -> Value:
+    """One of several variables that are assigned at once."""
+    if isinstance(made, Data) and (made.steps or made.out):
+        return made
+    if isinstance(made, Known) and made.values.ndim and len(made.values) == size:
+        return Known(np.asarray(made.values[at]))
+    if isinstance(made, Ref) and made.module:
+        return Ref(words.part(name), name, made.module, f"{made.name}#{at}")
+    return parameter(name, None)
 
 
 def _bind(target: ast.expr, made: Value, scope: Scope) -> None:
@@ -114,7 +160,7 @@ def _bind(target: ast.expr, made: Value, scope: Scope) -> None:
             made = Known(made.values, name)
         elif isinstance(made, Data) and not made.steps:
             role = words.part(name)
-            made = parameter(name, None) if role and not made.unit else Data(name, unit=made.unit, foreign=made.foreign)
+            made = parameter(name, None) if role and not (made.unit or made.out) else replace(made, root=name, serial=0)
         scope.names[name] = made
     elif isinstance(target, ast.Subscript):
         of = dotted(target.value)
@@ -122,7 +168,7 @@ def _bind(target: ast.expr, made: Value, scope: Scope) -> None:
         if isinstance(held, Held) and isinstance(target.slice, ast.Constant):
             scope.names[of] = Held({**held.items, str(target.slice.value): made})
         elif of and isinstance(made, Data) and made.steps:
-            scope.names[of] = made
+            scope.names[of] = replace(made, partial=True)
 
 
 def _augmented(book: Book, node: ast.AugAssign, scope: Scope) -> None:
@@ -195,6 +241,7 @@ def _class(book: Book, node: ast.ClassDef, scope: Scope) -> None:
     _block(book, [n for n in node.body if not isinstance(n, Function)], inner)
     items: dict[str, object] = {k: v for k, v in inner.names.items() if v is not scope.names.get(k)}
     scope.names[node.name] = Held(items)
+    book.fields[node.name] = tuple(dotted(n.target) for n in node.body if isinstance(n, ast.AnnAssign))
     for name, made in items.items():
         if isinstance(made, Known | Made | Held | Text):
             scope.names[f"{node.name}::self.{name}"] = made
@@ -215,16 +262,18 @@ def _match(book: Book, node: ast.Match, scope: Scope) -> None:
 _ROWS: tuple[tuple[tuple[type[ast.stmt], ...], Callable[[Book, Any, Scope], None]], ...] = (
     ((ast.Assign, ast.AnnAssign), _assign), ((ast.AugAssign,), _augmented), ((ast.Return,), _return), ((ast.If,), _branches),
     ((ast.For, ast.AsyncFor, ast.While), _loop), ((ast.With, ast.AsyncWith), _with), ((ast.Try,), _try),
-    ((ast.ClassDef,), _class), ((ast.Match,), _match), ((ast.Expr, ast.Assert, ast.Raise, ast.Delete), _plain),
+    ((ast.ClassDef,), _class), (_FUNCTIONS, _nested), ((ast.Match,), _match), ((ast.Expr, ast.Assert, ast.Raise, ast.Delete), _plain),
 )  # fmt: skip
 
 
 def constants(names: dict[str, Value]) -> dict[str, Array]:
     """Module-level numbers by name, those of classes and dictionaries as Name.key."""
     found: dict[str, Array] = {}
-    for name, held in names.items():
+    listed: list[tuple[str, object, int]] = [(name, held, 0) for name, held in names.items()]
+    while listed:
+        name, held, depth = listed.pop()
         if isinstance(held, Known):
             found[name] = held.values
-        elif isinstance(held, Held):
-            found.update({f"{name}.{k}": v.values for k, v in held.items.items() if isinstance(v, Known)})
+        elif isinstance(held, Held) and depth < 3:
+            listed += [(f"{name}.{k}", v, depth + 1) for k, v in held.items.items()]
     return {k: v for k, v in found.items() if v.size <= 4096}

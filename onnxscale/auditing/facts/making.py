@@ -13,6 +13,16 @@ from onnxscale.auditing.facts.scope import Book, Scope
 from onnxscale.auditing.facts.values import Data, Held, Known, Made, Steps, Text
 from onnxscale.step import Array
 
+_TRANSFORMS = {
+    "transform",
+    "transforms",
+    "normalize",
+    "normalization",
+    "preprocess",
+    "preprocessing",
+    "preprocessor",
+    "augmentation",
+}
 _TO_TENSOR = {"ToTensor", "PILToTensor", "ConvertImageDtype", "ToDtype", "ToImageTensor"}
 
 
@@ -75,9 +85,19 @@ def makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     layer = calls.keras_layer(c.last, c.given)
     if layer is not None:
         return book.declared(node, Made(c.last, layer, book.text(node), unit=255.0 if rescaled(layer) else 0.0), scope)
-    if c.last in words.SCALERS:
+    listed_steps = calls.intensity(c.last, c.given)
+    if listed_steps is not None:
+        return book.declared(node, Made(c.last, listed_steps, book.text(node)), scope)
+    if c.last in words.SCALERS or (c.last == "Normalization" and not c.given.keys() & {"mean", "1"}):
         return Made(c.last)
-    if c.name == "dict":
+    if c.last == "create_transform" and "timm" in ".".join(book.imported.get(c.name.split(".")[0], ())):
+        steps = calls.timm(c.given, any(k.arg is None for k in node.keywords))
+        return book.declared(node, Made("Compose", steps, book.text(node), unit=255.0), scope)
+    if c.last == "instantiate" and set(words.words(book.text(node))) & _TRANSFORMS:
+        return Made("Processor", (("Sub", Ref("mean", "mean")), ("Div", Ref("std", "std"))), book.text(node))
+    if c.name == "dict" and not (
+        c.given.keys() == {"0"} and isinstance(c.first, Known)
+    ):  # else dict(zip(names, values))
         return Held(dict(c.given))
     if c.last == "Lambda" and isinstance(c.first, Made):
         return c.first
@@ -85,7 +105,7 @@ def makes(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         path = next((v.value for v in c.given.values() if isinstance(v, Text)), "")
         return Made("Session", text=path)
     if c.last == "from_pretrained" and c.name.split(".")[-2:-1] and c.name.split(".")[-2].endswith(calls.PROCESSORS):
-        steps: Steps = (("Sub", Ref("mean", "image_mean")), ("Div", Ref("std", "image_std")))
+        steps = (("Sub", Ref("mean", "image_mean")), ("Div", Ref("std", "image_std")))
         return Made("Processor", steps, book.text(node))
     return NOT_MINE
 
@@ -111,5 +131,9 @@ def settings(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         data = c.data or Data("image")
         if not steps:
             return data
-        return book.noted(node, Data(data.root, (*data.steps, *steps), unit=255.0), scope, old=data.serial)
+        blob = Data(data.root, (*data.steps, *steps), unit=255.0, written=calls.blob_moments(steps))
+        return book.noted(node, blob, scope, old=data.serial)
+    if c.last in ("crop_mirror_normalize", "CropMirrorNormalize"):  # NVIDIA's DALI
+        steps = (("Sub", calls.operand(c.given.get("mean"), "mean")), ("Div", calls.operand(c.given.get("std"), "std")))
+        return book.noted(node, Data("image", steps, unit=255.0), scope)
     return NOT_MINE

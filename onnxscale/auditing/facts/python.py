@@ -22,17 +22,18 @@ FILES = (
     ".h5", ".toml", ".parquet", ".txt", ".pbtxt",
 )  # fmt: skip
 _SERVES = re.compile(
-    r"InferenceSession|import flask|from flask|fastapi|tritonclient|bentoml|onnxruntime|readNetFromONNX|gradio|streamlit"
+    r"InferenceSession|import flask|from flask|fastapi|tritonclient|bentoml|onnxruntime|readNetFromONNX|gradio|streamlit|"
+    r"triton_python_backend_utils|torch_handler|kserve|from ray import serve|litserve|pyfunc\.PythonModel|rknnlite|tflite_runtime"
 )
 _TRAINS = re.compile(
     r"\.backward\(|\.fit\(|DataLoader\(|optim\.|\.fit_transform\(|\.compile\(\s*(?:optimizer|loss)|ImageFolder\(|train_test_split"
 )
 _WORTH = re.compile(  # a file without any of these says nothing of normalization, and is not read further
     r"mean|mu\b|std|sigma|255|256|127|128|65535|scal|normali|standardi|onnx|pickle|joblib|load|\.fit|adapt|imread|preprocess|_values|"
-    r"totensor|to_tensor|min|max|\.json|\.npz|\.ya?ml|split",
+    r"totensor|to_tensor|min|max|\.json|\.npz|\.ya?ml|split|stats|log1p|infer\(|0\.\d{3},",
     re.IGNORECASE,
 )
-_RESCALED = re.compile(r"ToTensor\(|to_tensor\(|scale\s*=\s*True|ConvertImageDtype\(")
+_RESCALED = re.compile(r"(?<!PIL)ToTensor\(|to_tensor\(|scale\s*=\s*True|ConvertImageDtype\(")
 
 
 def read(data: bytes, path: str) -> Facts:
@@ -101,7 +102,7 @@ def _source(text: str, path: str, kind: str, place: Callable[[int], Where]) -> F
         path, kind, role, tuple(n for n in book.norms.values() if scales(n.steps)),
         tuple(dict.fromkeys(book.fits)), tuple(dict.fromkeys(book.splits)),
         tuple(dict.fromkeys(book.unsafe)), mentions, tuple(book.runs), tuple(dict.fromkeys(book.pixels)),
-        constants=flow.constants(names), imports=tuple((m, tuple(n)) for m, n in imports.items()),
+        pairs=tuple(book.pairs), constants=flow.constants(names), imports=tuple((m, tuple(n)) for m, n in imports.items()),
         ignores=ignores(text, place),
     )  # fmt: skip
 
@@ -119,13 +120,28 @@ def _mentions(tree: ast.Module, place: Callable[[int], Where], role: str) -> Ite
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # a docstring
         if isinstance(node, ast.Call):
+            yield from _places(node, place, role)
             how = _how(node, how)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 300:
             name = node.value.strip()
             loaded = how == "loads" and name and not name.startswith("-")
             if PurePosixPath(name).suffix.lower() in FILES or loaded:
-                yield Mention(place(node.lineno), name.replace("\\", "/"), "reads" if how == "loads" else how, role)
+                yield Mention(place(node.lineno), name.replace("\\", "/"), how, role)
         stack.extend((child, how) for child in ast.iter_child_nodes(node))
+
+
+def _places(node: ast.Call, place: Callable[[int], Where], role: str) -> Iterator[Mention]:
+    """A folder of settings (Hydra), and a model of a server by its name (Triton)."""
+    last = dotted(node.func).rpartition(".")[2]
+    given = {k.arg: k.value for k in node.keywords}
+    if last in ("main", "initialize", "initialize_config_dir"):
+        found, how = given.get("config_path", given.get("config_dir")), "folder"
+    elif last in ("infer", "async_infer", "async_stream_infer"):
+        found, how = given.get("model_name", node.args[0] if node.args else None), "served"
+    else:
+        return
+    if isinstance(found, ast.Constant) and isinstance(found.value, str):
+        yield Mention(place(node.lineno), found.value, how, role)
 
 
 def _how(node: ast.Call, before: str) -> str:

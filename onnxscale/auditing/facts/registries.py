@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,3 +47,23 @@ def _widths(signature: Any) -> tuple[int, ...]:
         return tuple(int(s[-1]) for s in shapes if s and int(s[-1]) > 0) or ((len(columns),) if columns else ())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ()
+
+
+_STEP = re.compile(r'model_name\s*:\s*"([^"]+)"|(input|output)_map\s*[:{]|value\s*:\s*"([^"]+)"')
+
+
+def read_ensemble(data: bytes, path: str) -> Facts | None:
+    """Which model of a Triton ensemble gives to which; None of a file that is none."""
+    if b"ensemble_scheduling" not in data:
+        return None
+    steps: list[tuple[str, set[str], set[str]]] = []
+    into = ""
+    for found in _STEP.finditer(data.decode("utf-8", "replace").partition("ensemble_scheduling")[2]):
+        if found[1]:
+            steps.append((found[1], set(), set()))
+        elif found[2]:
+            into = found[2]
+        elif steps and into:
+            (steps[-1][1] if into == "input" else steps[-1][2]).add(found[3])
+    feeds = tuple((a, b) for a, _, gives in steps for b, takes, _ in steps if a != b and gives & takes)
+    return Facts(path, "triton", feeds=feeds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
 
@@ -33,6 +34,7 @@ _MODEL = re.compile(
     r"(?:^\s*(?:onnx-file|model-engine-file|default_model_filename|model_file)\s*[=:]|--input_model[\s=]|\bovc\s)\s*\"?([^\s\"]+)",
     re.MULTILINE,
 )
+_BLUE_FIRST = re.compile(r"^\s*model-color-format\s*[=:]\s*1\b", re.MULTILINE)  # DeepStream
 _TARGETS = {"target", "targets", "y", "label", "labels", "output", "outputs"}
 _RUNS = re.compile(r"calls (\S+), which no fitted scaler does")
 
@@ -56,6 +58,8 @@ def read(source: str, path: str, data: bytes | None) -> Facts:
         for role, part in (("inputs", found.inputs), ("outputs", found.outputs))
         for fitted in part.values()
     ]
+    if _BLUE_FIRST.search(text):
+        tables = [replace(t, reverse=True) for t in tables]
     return Facts(path, "statistics", words.role_of_path(path), tables=tuple(tables))
 
 
@@ -71,7 +75,7 @@ def _statistics(source: str, path: str, data: bytes | None, suffix: str) -> tupl
     try:
         made = native.from_mapping(content, READING, origin)
     except StatisticsError:
-        inner = list(islice(_inside(content, 4), 2))
+        inner = list(islice(_inside([content], 5), 2))
         if config is not None or len(inner) != 1:
             raise
         made = native.from_mapping(inner[0], READING, origin)
@@ -81,7 +85,8 @@ def _statistics(source: str, path: str, data: bytes | None, suffix: str) -> tupl
 def _inside(content: object, depth: int) -> Iterator[Mapping[str, object]]:
     """Parts of a larger document that are a mean and a std, such as `preprocessing: {mean: [...], std: [...]}`."""
     for part in content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ():
-        if isinstance(part, Mapping) and {"mean", "std"} <= set(part):
+        whole = depth == 5  # mean and std among other settings; alone, one number of each is anybody's
+        if isinstance(part, Mapping) and {"mean", "std"} <= set(part) and (not whole or isinstance(part["mean"], list)):
             yield {"mean": part["mean"], "std": part["std"]}
         elif depth:
             yield from _inside(part, depth - 1)
@@ -99,7 +104,8 @@ def _table(where: Where, kind: str, fitted: Fitted, found: Statistics, target: b
         names=fitted.features,
     )  # fmt: skip
     lint = tuple((f.code, f.message) for f in linting.findings(fitted))
-    return Table(where, kind, norm, ports.of_fitted(fitted, found.source), config, target, digest, model, lint)
+    space = ports.of_fitted(fitted, found.source)
+    return Table(where, kind, norm, space, config, target, digest, model, lint)
 
 
 def _line(text: str) -> int:

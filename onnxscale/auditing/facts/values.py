@@ -15,6 +15,7 @@ from onnxscale.step import Array
 
 Steps = tuple[tuple[str, Operand], ...]
 MOST = 1 << 16
+SLIPS = (225.0, 252.0, 525.0, 2555.0, 25.5)  # for 255
 RANGES = (255.0, 256.0, 127.5, 128.0, 65535.0)
 
 
@@ -45,7 +46,9 @@ class Own:
 class Data:
     """What is not constant. root: what it began as. steps: the normalization so far; own: by its own mean and std; unit: the
     largest value of the root where it is known; foreign: the imported function that gave it; serial: of the record of
-    this normalization, 0 where there is none."""
+    this normalization, 0 where there is none. touched: something else was computed with it; out: it is a model's answer; decibels: a
+    spectrogram in them; partial: only some columns were; before: functions that were applied first; rgb: pixels,
+    red first."""
 
     root: str
     steps: Steps = ()
@@ -54,6 +57,12 @@ class Data:
     serial: int = 0
     written: tuple[Array | None, Array | None] = (None, None)
     foreign: str = ""
+    touched: bool = False
+    out: bool = False
+    decibels: bool = False
+    partial: bool = False
+    before: tuple[str, ...] = ()
+    rgb: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +88,11 @@ class Held:
 Value = Known | Text | Own | Data | Made | Held | Ref | None
 
 
+def lost(data: Data) -> Data:
+    """Data after something that is no normalization."""
+    return Data(data.root, touched=True, out=data.out)
+
+
 def number(value: object) -> Array | None:
     """The numbers of a constant, or None."""
     return value.values if isinstance(value, Known) else None
@@ -88,7 +102,7 @@ def folded(op: str, a: Array, b: Array) -> Array | None:
     """Arithmetic of two constants."""
     try:
         with np.errstate(all="ignore"):
-            made = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[op](a, b)
+            made = np.asarray({"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[op](a, b))
     except ValueError:
         return None
     return made if made.size <= MOST and np.isfinite(made).all() else None
@@ -122,7 +136,7 @@ def arithmetic(op: str, left: Value, right: Value) -> Value:
     if isinstance(left, Data):
         return _step(op, left, right)
     if isinstance(right, Data):
-        return _step(op, right, left) if op in ("Mul", "Add") else Data(right.root)
+        return _step(op, right, left) if op in ("Mul", "Add") else lost(right)
     if isinstance(left, Ref) or isinstance(right, Ref):
         return _refs(op, left, right)
     return None
@@ -151,8 +165,8 @@ def _own(op: str, left: Value, right: Value) -> Value:
     if isinstance(left, Own) and (not isinstance(right, Data) or isinstance(right, Own)):
         return left
     if isinstance(right, Own) and isinstance(left, Data):
-        if op not in ("Sub", "Div"):
-            return Data(left.root)
+        if op not in ("Sub", "Div") or left.out:
+            return lost(left)
         mine = right.of == left.root
         operand = Ref("mean" if op == "Sub" else "std", f"{right.of}.{right.role}()")
         return replace(left, steps=(*left.steps, (op, operand)), own=left.own or mine)
@@ -160,17 +174,19 @@ def _own(op: str, left: Value, right: Value) -> Value:
 
 
 def _step(op: str, data: Data, by: Value) -> Value:
+    if data.out:
+        return lost(data)
     if isinstance(by, Known) and by.values.ndim <= 4:
         values = _flat(by.values)
         if _neutral(op, values):
             return data
-        if values.ndim <= 1 and _plausible(op, by.name, values, bool(data.steps)) and not words.is_drawn(data.root):
+        if values.ndim <= 1 and _plausible(op, by.name, values, data) and not words.is_drawn(data.root):
             return replace(data, steps=(*data.steps, (op, values)), written=_written(op, data, values))
-        return Data(data.root)
+        return lost(data)
     if isinstance(by, Ref):
         wanted = {"Sub": ("mean", "min"), "Div": ("std", "max", "var"), "Mul": (), "Add": ()}[op]
-        return replace(data, steps=(*data.steps, (op, by))) if by.role in wanted else Data(data.root)
-    return Data(data.root)
+        return replace(data, steps=(*data.steps, (op, by))) if by.role in wanted else lost(data)
+    return lost(data)
 
 
 def _neutral(op: str, values: Array) -> bool:
@@ -179,6 +195,8 @@ def _neutral(op: str, values: Array) -> bool:
 
 def _written(op: str, data: Data, values: Array) -> tuple[Array | None, Array | None]:
     mean, std = data.written
+    if mean is not None and values.size == 1 and rescales(op, float(values.ravel()[0])):
+        return folded(op, mean, values), std
     if op == "Sub" and values.size > 1:
         return values, std
     return (mean, values) if op == "Div" and values.size > 1 else (mean, std)
@@ -190,13 +208,18 @@ def rescales(op: str, value: float) -> bool:
     return op in ("Div", "Mul") and any(math.isclose(abs(by), r, rel_tol=1e-4) for r in RANGES)
 
 
-def _plausible(op: str, name: str, values: Array, begun: bool) -> bool:
+def _plausible(op: str, name: str, values: Array, data: Data) -> bool:
     """Whether a constant that data meets is one of a normalization."""
+    begun = bool(data.steps)
     role = words.part(name) if name else ""
     if values.size > 1:
         undoes = (op == "Mul" and role == "std" and "std" in words.words(name)) or (op == "Add" and role == "mean")
         return not undoes and values.size <= MOST
     value = abs(float(values.ravel()[0]))
+    if data.decibels and op in ("Add", "Sub", "Div"):
+        return True
+    if op == "Div" and value in SLIPS and data.unit == 255:
+        return True
     if op in ("Div", "Mul"):
         return (
             rescales(op, value)

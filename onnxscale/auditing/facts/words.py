@@ -13,7 +13,7 @@ ROLES = {
     **dict.fromkeys(
         ("serve", "server", "serving", "service", "services", "infer", "inference", "predict", "predictor", "prediction",
          "predictions", "app", "api", "deploy", "deployment", "deployed", "handler", "handlers", "endpoint", "endpoints", "production",
-         "prod", "client", "lambda", "runtime", "webapp", "gateway", "edge", "score", "scoring", "onnxruntime",
+         "prod", "client", "lambda", "runtime", "webapp", "gateway", "score", "scoring", "onnxruntime",
          "ort", "demo"), "serve"),
     **dict.fromkeys(("test", "tests", "testing", "conftest", "bench", "benchmark", "benchmarks"), "test"),
 }  # fmt: skip

@@ -8,8 +8,8 @@ import numpy as np
 
 from onnxscale import linting
 from onnxscale.auditing import comparing, graph
-from onnxscale.auditing.facts import words
-from onnxscale.auditing.facts.base import Facts, Norm
+from onnxscale.auditing.facts.base import Facts, Norm, Pixels, Table
+from onnxscale.auditing.facts.values import SLIPS
 from onnxscale.auditing.finding import Finding, Where
 from onnxscale.auditing.graph import Repository
 from onnxscale.auditing.rules.base import Rule
@@ -40,10 +40,11 @@ _CODES = {
 
 def check(repo: Repository) -> Iterator[Finding]:
     straight = _straight(repo)
-    alike = any(c.role == "train" and any(not p.turned for p in c.pixels) for c in repo.code)
+    alike = any(c.role == "train" and any(_blue_first(p) for p in c.pixels) for c in repo.code)
     for facts in repo.files.values():
         if facts.role == "test":
             continue
+        ordered = straight or any(p.straight and not p.turned for p in facts.pixels)
         seen: set[str] = set()
         for norm in facts.norms:
             kept = graph.resolved(repo, facts, norm)
@@ -51,16 +52,21 @@ def check(repo: Repository) -> Iterator[Finding]:
             mean, std = kept.written
             if mean is not None and std is not None and mean.size == std.size:
                 seen.add(_key(mean, std))
-                yield from _lint(norm.where, norm.text, mean, std, straight)
-        for where, text, mean, std in _pairs(facts):
+                yield from _lint(norm.where, norm.text, mean, std, ordered or norm.rgb)
+            yield from _slip(norm)
+        for where, text, mean, std in graph.pairs_of(facts):
             if _key(mean, std) not in seen:
-                yield from _lint(where, text, mean, std, straight)
+                seen.add(_key(mean, std))
+                yield from _lint(where, text, mean, std, ordered)
         for table in facts.tables:
             for code, message in table.lint:
                 if code in _CODES:
                     yield _CODES[code].at(table.where, message, table.norm.text, severity="warning")
-                elif code == "permuted" and (straight or "mixed up" in message):
+                elif code == "permuted" and not table.reverse and (straight or "mixed up" in message):
                     yield ORDER.at(table.where, message, table.norm.text, severity="warning")
+            if table.reverse and _is_known(_moments(table)):
+                said = "offsets in the order of RGB, and channels that the runtime puts blue first"
+                yield ORDER.at(table.where, said, table.norm.text, severity="warning")
         yield from _pixels(facts, straight, alike)
         yield from _feeds(repo, facts)
 
@@ -69,24 +75,12 @@ def _key(mean: Array, std: Array) -> str:
     return f"{mean.tolist()} {std.tolist()}"
 
 
-def _pairs(facts: Facts) -> Iterator[tuple[Where, str, Array, Array]]:
-    """Named constants of a module that are a mean and its std: MEAN and STD, CFG.mean and CFG.std."""
-    for name, mean in facts.constants.items():
-        if words.part(name) != "mean":
-            continue
-        rest = [w for w in words.words(name) if words.part(w) != "mean"]
-        for other, std in facts.constants.items():
-            if words.part(other) == "std" and [w for w in words.words(other) if words.part(w) != "std"] == rest:
-                m, s = (v.ravel() for v in (mean, std))
-                if m.size == s.size > 1:
-                    yield Where(facts.path), f"{name}, {other}", m, s
-
-
 def _lint(where: Where, text: str, mean: Array, std: Array, straight: bool) -> Iterator[Finding]:
     try:
         found = linting.findings(Fitted(Standard(mean, std)))
     except StatisticsError as error:
-        yield ODD.at(where, str(error), text)
+        if std.any():  # else no std at all: an offset, a difference of neighbours
+            yield ODD.at(where, str(error), text)
         return
     for one in found:
         rule = _CODES.get(one.code)
@@ -121,7 +115,7 @@ def _unit(norm: Norm) -> Iterator[Finding]:
     for i, (op, v) in enumerate(norm.steps):
         if not isinstance(v, np.ndarray):
             return
-        if v.size == 1 and comparing.is_rescale(Norm(norm.where, ((op, v),), "", "")):
+        if v.size == 1 and (comparing.is_rescale(Norm(norm.where, ((op, v),), "", "")) or float(v.ravel()[0]) in SLIPS):
             divided = True
         after = norm.steps[i + 1] if i + 1 < len(norm.steps) else None
         if (
@@ -147,6 +141,10 @@ def _unit(norm: Norm) -> Iterator[Finding]:
 def _straight(repo: Repository) -> bool:
     """Whether a known set of constants stands somewhere in its own order."""
     return any(_is_known(n.written) for f in repo.files.values() for n in f.norms)
+
+
+def _moments(table: Table) -> tuple[Array | None, Array | None]:
+    return comparing.known(table.norm) or (None, None)
 
 
 def _is_known(written: tuple[Array | None, Array | None]) -> bool:
@@ -184,9 +182,28 @@ def _feeds(repo: Repository, code: Facts) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
+def _blue_first(pixels: Pixels) -> bool:
+    return not pixels.turned and not pixels.straight
+
+
+def _slip(norm: Norm) -> Iterator[Finding]:
+    """Pixels are divided by a number that is nearly 255."""
+    for op, v in norm.steps[:1]:
+        if (
+            op == "Div"
+            and isinstance(v, np.ndarray)
+            and v.size == 1
+            and float(v.ravel()[0]) in SLIPS
+            and norm.unit == 255
+        ):
+            yield NEAR.at(
+                norm.where, f"pixels of 0 to 255 are divided by {float(v.ravel()[0]):g}: a slipped digit?", norm.text
+            )
+
+
 def _pixels(facts: Facts, straight: bool, alike: bool) -> Iterator[Finding]:
     """Pixels as OpenCV reads them, blue first, meet constants in the order of RGB."""
-    first = next((p for p in facts.pixels if not p.turned), None)
+    first = next((p for p in facts.pixels if _blue_first(p)), None)
     if first is None or not straight or (facts.role != "train" and alike):
         return
     norm = next((n for n in facts.norms if _is_known(n.written)), None)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from onnxscale.auditing import comparing, graph
 from onnxscale.auditing.facts import words
 from onnxscale.auditing.facts.base import Facts
-from onnxscale.auditing.finding import Finding
+from onnxscale.auditing.finding import Finding, Where
 from onnxscale.auditing.graph import Repository
 from onnxscale.auditing.rules.base import Rule
 
@@ -35,10 +35,30 @@ def check(repo: Repository) -> Iterator[Finding]:
                 yield ON_TEST.at(fit.where, f"{fit.of} is fitted on {', '.join(bad)}", fit.text)
             elif fit.role == "serve" or (code.role == "serve" and fit.role != "train"):
                 yield IN_SERVING.at(fit.where, f"{fit.of} is fitted while serving", fit.text)
+        if code.role != "train":
+            yield from _imported(repo, code)
         yield from _before_split(code)
+        trains = any("train" in words.words(n.root) for n in code.norms)
         for norm in code.norms:
-            if norm.own and norm.role == "serve" and _is_fixed(repo, code):
+            if norm.own and trains and words.held_out(norm.root) and len(words.words(norm.root)) > 1:
+                yield ON_TEST.at(norm.where, f"{norm.root} is scaled by its own mean and std", norm.text)
+            elif norm.own and norm.role == "serve" and _is_fixed(repo, code):
                 yield IN_SERVING.at(norm.where, "data are scaled by their own mean and std while serving", norm.text)
+
+
+def _imported(repo: Repository, code: Facts) -> Iterator[Finding]:
+    """Serving calls a function, of a file that is of neither side by its name, which fits."""
+    taken = dict(graph.modules_of(repo, code)) if code.role == "serve" else {}
+    trained = {p for c in repo.code if c.role == "train" for p, _ in graph.modules_of(repo, c)}
+    for path, names in taken.items():
+        other = repo.files[path]
+        if path in trained or words.role_of_path(path) or any(s.function in names for s in other.splits):
+            continue
+        for fit in other.fits:
+            seen = any("train" in words.words(n) for n in fit.on)
+            if fit.function in names and not words.role_of_function(fit.function) and not seen:
+                said = f"{fit.of} is fitted in {fit.function}, which {code.path} serves with"
+                yield IN_SERVING.at(fit.where, said, fit.text, Where(code.path))
 
 
 def _is_fixed(repo: Repository, code: Facts) -> bool:
@@ -53,6 +73,13 @@ def _is_fixed(repo: Repository, code: Facts) -> bool:
 
 
 def _before_split(code: Facts) -> Iterator[Finding]:
+    for norm in code.norms:
+        for split in code.splits if norm.own and norm.root else ():
+            here, there = norm.where, split.where
+            later = split.function == norm.function and (there.cell, there.line) > (here.cell, here.line)
+            if later and norm.root in split.of and not {"y", "train", "target"} & set(words.words(norm.root)):
+                said = f"{norm.root} is scaled by its own mean and std, and test data are split from it later"
+                yield BEFORE_SPLIT.at(here, said, norm.text, there)
     for fit in code.fits:
         for split in code.splits:
             later = split.function == fit.function and (split.where.cell, split.where.line) > (

@@ -45,10 +45,14 @@ def _raw(repo: Repository, code: Facts) -> Iterator[Finding]:
 
 
 def _code(repo: Repository, code: Facts) -> Iterator[Finding]:
-    models = [m for m in graph.models_named(repo, code) if not m.spaces and m.unscaled]
-    if len(models) != 1 or len(graph.models_named(repo, code)) != 1:
+    ran = {graph.located(repo, code.path, r.model): r for r in code.runs if r.model and r.role == "serve"}
+    named = {
+        m.where.path: m for m in (*graph.models_named(repo, code), *(repo.models[p] for p in ran if p in repo.models))
+    }
+    models = [m for m in named.values() if not m.spaces and m.unscaled]
+    if len(models) != 1 or len(named) != 1 or any(r.steps or r.touched for r in code.runs if r.role != "train"):
         return
-    norms = [n for n in graph.norms_of(repo, code) if n.by != "statistics"]
+    norms = [n for n in graph.norms_of(repo, code) if n.by != "statistics" and not _trains(n)]
     tables = [t for t in graph.tables_of(repo, code) if not t.target]
     if norms or tables or _elsewhere(repo, code):
         return
@@ -70,6 +74,11 @@ def _code(repo: Repository, code: Facts) -> Iterator[Finding]:
         )
 
 
+def _trains(norm: Norm) -> bool:
+    """Whether the function around it trains, in a file that does both."""
+    return norm.role == "train" and bool(norm.function)
+
+
 def _elsewhere(repo: Repository, code: Facts) -> bool:
     """Whether something that nobody can look into may do the scaling: a function of another package, by its name."""
     own = {n for _, names in graph.modules_of(repo, code) for n in names}
@@ -81,11 +90,12 @@ def _expected(repo: Repository, code: Facts, model: Model) -> tuple[Where, str] 
     """Why the model expects scaled input: where training scales, or statistics of its width."""
     found: list[tuple[str, Norm]] = []
     for other in repo.code:
-        if other.path != code.path and other.role == "train":
+        if other.path == code.path or other.role == "train":
             found += [
                 (other.path, n)
                 for n in graph.norms_of(repo, other)
-                if n.role != "serve" and (comparing.is_full(n) or comparing.is_rescale(n))
+                if (_trains(n) if other.path == code.path else n.role != "serve")
+                and (comparing.is_full(n) or comparing.is_rescale(n))
             ]
     named = {p for c in repo.code for p in graph.reads(repo, c) if c.role == "train"}
     for path, tables in repo.tables.items():

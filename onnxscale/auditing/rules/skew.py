@@ -47,7 +47,7 @@ def check(repo: Repository) -> Iterator[Finding]:
         mine = [n for n in serving if n.where.path == code.path]
         own = {t.where.path for t in graph.tables_of(repo, code)} - by_training
         for norm in mine:
-            found = _against(norm, sized, own)
+            found = _against(norm, sized, own) or _bent(norm, code, sized)
             if found is not None:
                 yield found
         yield from _partly(code, serving, trained)
@@ -72,6 +72,13 @@ def _trained(repo: Repository) -> Iterator[tuple[str, Norm]]:
             for n in graph.norms_of(repo, code):
                 if (n.role or code.role) == "train" and not n.own:
                     yield n.where.path, n
+            if code.role == "train" and not code.norms:  # a configuration, for a framework that scales
+                for where, text, mean, std in graph.pairs_of(code):
+                    if mean.size == 3 and (std > 0).all():
+                        yield (
+                            code.path,
+                            Norm(where, (("Sub", mean), ("Div", std)), "code", text, role="train", written=(mean, std)),
+                        )
     for path, tables in repo.tables.items():
         yield from ((path, t.norm) for t in tables if not t.config and not t.target)
 
@@ -97,6 +104,18 @@ def _against(norm: Norm, sized: Mapping[int, Sequence[tuple[str, Norm]]], own: C
     match = near[at]
     evidence = f"{norm.text}: {comparing.shown(norm)}  ~  {match.text}: {comparing.shown(match)}"
     return rule.at(norm.where, message.format(match.where), evidence, match.where)
+
+
+def _bent(norm: Norm, code: Facts, sized: Mapping[int, Sequence[tuple[str, Norm]]]) -> Finding | None:
+    """The same constants, of logarithms in training, and in serving of the values as they come, in one function with the run."""
+    if norm.before or not any(r.at == norm.where and not r.touched for r in code.runs):
+        return None
+    near = graph.nearest(norm.where.path, sized.get(comparing.width(norm), ()))
+    same = [n for n in near if comparing.known(n) is not None and not comparing.differs(norm, n)]
+    if not same or not all(n.before for n in same):
+        return None
+    said = f"scales without {same[0].before[0]}, which {same[0].where} applies first"
+    return SKEW.at(norm.where, said, f"{norm.text}  ~  {same[0].text}", same[0].where)
 
 
 def _partly(code: Facts, serving: list[Norm], trained: list[tuple[str, Norm]]) -> Iterator[Finding]:

@@ -50,12 +50,14 @@ def _code(repo: Repository, code: Facts) -> Iterator[Finding]:
     models = graph.models_of(repo, code)
     if not models or not all(m.spaces for m in models):
         return
+    raw = {r.function for r in code.runs if r.steps == () and r.root and not r.touched}
+    raw -= {r.function for r in code.runs if r.steps != () or r.touched}
     for norm in graph.norms_of(repo, code):
         mine = norm.where.path == code.path
         if (
             norm.role == "train"
             or code.role == "train"
-            or (mine and norm.function in seen and norm.function)
+            or (mine and norm.function and (norm.function in seen or norm.function in raw))
             or norm.where in seen
         ):
             continue

@@ -50,7 +50,7 @@ def _code(repo: Repository, code: Facts, model: Model, told: set[str]) -> Iterat
             yield _found(place, f"{table.where.path} has {width} features", table.norm.text, model, table.where)
     if code.role == "train":
         return
-    for norm in code.norms:
+    for norm in (graph.resolved(repo, code, n) for n in code.norms):
         width = comparing.width(norm)
         if width > 1 and norm.role != "train" and not _fits(width, model) and not _is_target(norm):
             yield _found(norm.where, f"scales {width} features", norm.text, model)
