@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,19 @@ def test_one_factor_beside_several_means_is_asked_for() -> None:
         one(opencv)
     close(one(opencv, dialect="scale-mul"), (PIXELS - opencv["mean"]) * 0.017)
     close(one({"mean": [104.0, 117.0, 123.0], "scale": [2.0, 3.0, 4.0]}), (PIXELS - opencv["mean"]) / [2.0, 3.0, 4.0])
+
+
+def test_a_damaged_matrix_of_kaldis_is_refused() -> None:
+    for data in (
+        b"[ 1 2 3\n 4 5 ]\n",
+        b"[ 1 2-3 3\n 4 5 6 ]\n",
+        b"utt [ 1 2 3\n 4e 5 6 ]",
+        b"\0BDM \4\2\0\0\0\4\3\0\0\0abc",
+        b"\0BFM \4",
+    ):
+        with pytest.raises(StatisticsError):
+            one(data, dialect="mean-var")
+    started = time.monotonic()
+    with pytest.raises(StatisticsError):
+        one(b"[ 1 1" + b"\n" * 900_000 + b" ")
+    assert time.monotonic() - started < 20
