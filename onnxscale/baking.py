@@ -122,10 +122,18 @@ def _guards(proto: onnx.ModelProto, plan: Plan, taken: set[str]) -> dict[tuple[s
 def _input(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
     writer = Writer(proto, taken, p.spec.name, p.dtype, p.spec, p.axis)
     result = _emit(writer, p.spec.name, p, p.graph_dtype, p.inner_dtype)
+    if p.dtype != p.inner_dtype and _normalizes(proto, p.spec.name):
+        result = writer.node("Concat", result, axis=0)
     graph.insert_after_input(proto, writer, p.spec.name, result, keep_shape_readers=p.transform.elementwise)
     if p.outer != p.spec:
         graph.declare(proto.graph.input, p.outer)
     return result
+
+
+def _normalizes(proto: onnx.ModelProto, name: str) -> bool:
+    """Whether a layer normalization written in single nodes may read the tensor. onnxruntime fuses one together with a Cast
+    before it, into an operator for two types that it has no kernel of; a Concat of one tensor keeps the Cast out of that."""
+    return {"ReduceMean", "Sub"} <= {reader.node.op_type for reader in graph.readers(proto.graph, name)}
 
 
 def _output(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
@@ -180,6 +188,7 @@ def undo(model: ModelFile, edited: Edited, keep: str) -> dict[str, object]:
 def entry(record: Mapping[str, object]) -> bytes:
     """The record as the last field of the file: after the pieces of the edited model, which its undo list speaks of."""
     text = json.dumps(record, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    text = text.encode("utf-8", "backslashreplace").decode()  # half a pair of surrogates, as JSON itself escapes it
     content = onnx.StringStringEntryProto(key=KEY, value=text).SerializeToString(deterministic=True)
     return header(_METADATA, len(content)) + content
 

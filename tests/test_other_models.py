@@ -9,6 +9,7 @@ from onnx import TensorProto as T
 from onnx import helper
 
 import onnxscale
+from onnxscale import modelfile, recognition
 from tests import build
 
 
@@ -73,3 +74,22 @@ def test_one_step_of_a_double_threshold_is_seen(tensor: str) -> None:
     found = onnxscale.verify(wrong, model(0.3), halves)
     assert found.verdict == "DIFFERS", found.reason
     assert {flip.distance for flip in found.outputs[0].beside} == {1.0}
+
+
+def test_a_layer_normalization_of_single_nodes_takes_an_exact_scaler(tmp_path) -> None:
+    """As torch writes it before opset 17: onnxruntime fuses it together with a Cast before it, and has no kernel for that."""
+    lines = ("ReduceMean x m", "Sub x m d", "Pow d two p", "ReduceMean p v", "Add v eps a", "Sqrt a s", "Div d s n")
+    nodes = []
+    for op, *names in map(str.split, (*lines, "Mul n g o", "Add o b y")):
+        reduced = {"axes": [-1], "keepdims": 1} if op == "ReduceMean" else {}
+        nodes.append(helper.make_node(op, names[:-1], names[-1:], **reduced))
+    held = {"two": 2.0, "eps": 1e-5, "g": [1.0, 2.0, 0.5, 1.5], "b": [0.0, 1.0, 2.0, 3.0]}
+    constants = [build.tensor(v, n) for n, v in held.items()]
+    model = build.model(nodes, [build.value("x")], [build.value("y")], constants)
+    made = onnxscale.bake(model, build.stats()).verify()
+    assert made.comparison is not None and made.comparison.verified, made.comparison.reason
+    lead = recognition.leading(modelfile.open_model(made.to_bytes()), "x")
+    assert lead.transform.prose() == made.plan.placements[0].transform.prose() and lead.then == "several nodes"
+    made.save(tmp_path / "baked.onnx")
+    onnxscale.unbake(tmp_path / "baked.onnx", tmp_path / "back.onnx")
+    assert (tmp_path / "back.onnx").read_bytes() == model.SerializeToString()
