@@ -183,6 +183,7 @@ def undo(model: ModelFile, edited: Edited, keep: str) -> dict[str, object]:
 def entry(record: Mapping[str, object]) -> bytes:
     """The record as the last field of the file: after the pieces of the edited model, which its undo list speaks of."""
     text = json.dumps(record, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    text = text.encode("utf-8", "backslashreplace").decode()  # half a pair of surrogates, as JSON itself escapes it
     content = onnx.StringStringEntryProto(key=KEY, value=text).SerializeToString(deterministic=True)
     return header(_METADATA, len(content)) + content
 

@@ -48,6 +48,9 @@ def expanded(source: object, kinds: Iterable[Kind]) -> list[str]:
             known = ", ".join(s for k in rows for s in k.suffixes)
             raise DataError(f"{text}: no such file, and no folder or pattern with files of data ({known})")
         found += there
+    odd = [f for f in found if any("\udc80" <= c <= "\udcff" for c in f)]
+    if odd:
+        raise DataError(f"{names(odd)}: a name that is not UTF-8, which engines cannot open; rename it")
     twice = sorted({f for f in found if found.count(f) > 1}) if len(found) < 10_000 else []
     if twice:
         raise DataError(f"{names(twice)}: given twice")

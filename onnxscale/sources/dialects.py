@@ -16,6 +16,7 @@ from onnxscale.statistics import Reading
 from onnxscale.step import Step
 from onnxscale.transform import Transform
 
+CLIPPED = ("minmax", "maxabs")
 Make = Callable[[dict[str, Any], Reading], Scaler]
 
 
@@ -31,6 +32,11 @@ def of_keys(found: dict[str, Any], reading: Reading) -> tuple[Scaler, dict[str, 
             and reading.kind in ("", dialect.kind)
             and reading.dialect in ("", dialect.name)
         ):
+            if found.get("clip") not in (None, False) and dialect.kind not in CLIPPED:
+                raise StatisticsError(
+                    f"'clip' is read of min-max and max-abs scalers; of a {dialect.kind} one it would be left out. Write it as "
+                    f"kind: steps, with Max and Min last (onnxscale schema stats)"
+                )
             return dialect.make(found, reading), found
     fits = [d for d in DIALECTS if d.needs <= keys <= d.needs | d.may]
     if reading.dialect and fits:
