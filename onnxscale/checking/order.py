@@ -25,7 +25,10 @@ THRESHOLD = 5.0  # nats that a cycle must gain, of two columns among two
 SIMPLER = 1.3  # how much more the assignment must gain than exchanges of two columns, one after the other
 SMALL = 0.08  # share of the best cycle's gain below which another is chance beside it
 WEAK = 2.0  # nats that one column of a cycle may lose
-FITS, BETTER = 6.0, 0.6  # strain of a cycle's columns where they go, from which it must be less than this share of theirs before
+FITS, BETTER = (
+    6.0,
+    0.6,
+)  # strain of a cycle's columns where they go, from which it must be less than this share of theirs before
 FEWEST = 10  # rows that are not the commonest value, for a column's correlations to say anything
 SUSPECTED = 1200  # columns that are compared with one another
 
