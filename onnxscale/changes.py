@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxscale.canonical import DIGITS, canonical, rounded
 from onnxscale.likening import Pair, likeness
-from onnxscale.spaces import TOLERANCE, Difference, Space, compare, fingerprint
+from onnxscale.spaces import TOLERANCE, Difference, Space, compare, fingerprint, in_place
 from onnxscale.step import Array
 from onnxscale.transform import Transform
 
@@ -74,7 +74,7 @@ def _alike(here: Pair, there: Pair) -> Array:
 def constants(transform: Transform) -> dict[str, Array]:
     """The canonical form as named constants of one shape, float64: low and high (clip bounds of raw values), mean and std;
     {} for what is more than a clip and an affine."""
-    steps = list(canonical(transform).steps)
+    steps = list(in_place(canonical(transform)).steps)
     found: dict[str, Array] = {}
     for op, name, none in (("Max", "low", -np.inf), ("Min", "high", np.inf)):
         found[name] = steps.pop(0).operands[0] if steps and steps[0].op == op else np.asarray(none)

@@ -201,6 +201,8 @@ def test_how_an_edge_differs_is_told_by_the_names_of_its_stages(folder: Path) ->
     (edge,) = chaining.check(chaining.read(written(folder, {"left": gives, "right": takes}, "left.y -> right.x"))).edges
     assert "ddof changed" in edge.reasons[0] and "as large in right as in left, for n about 100 rows" in edge.reasons[0]
     (edge,) = chaining.check(chaining.read(written(folder, {"a": gives, "b": B}, "a.y -> b.x"))).edges
+    (crossed,) = chaining.check(chaining.read(written(folder, {"B": gives, "A": takes}, "B.y -> A.x"))).edges
+    assert "as large in A as in B, for n about 100 rows" in crossed.reasons[0]
     assert "scaled twice with mean [1, 2, 3, 4], std [1, 2, 3, 4]" in edge.reasons[0]
     other = {"model": "a.onnx", "outputs": {"y": "other.json"}}
     (edge,) = chaining.check(chaining.read(written(folder, {"a": other, "b": B}, "a.y -> b.x"))).edges
