@@ -233,6 +233,8 @@ STATISTICS = {
     "true.toml": ("mean = [1, 2, 3, 4]\nstd = [1, true, 1, 1]\n", "true or false"),
     "clip.json": ('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1], "clip": [-5, 5]}', "left out"),
     "half.json": ('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1], "features": ["\\ud800", "b", "c", "d"]}', "surrogates"),
+    "underscore.csv": ("feature,mean,std\na,1_0,1\nb,2,2\nc,3,1\nd,4,1\n", "expected numbers"),
+    "script.csv": ("feature,mean,std\na,\u0661,1\nb,2,2\nc,3,1\nd,4,1\n", "expected numbers"),
     "dots.toml": (".".join(["a"] * 20_000) + " = 1\n", "64"),
     "quoted.toml": (".".join(['"a"'] * 900) + " = 1\n", "64"),
     "header.toml": ("[" + ".".join(["a"] * 20_000) + "]\nb = 1\n", "64"),
