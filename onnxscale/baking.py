@@ -18,6 +18,7 @@ import onnx
 
 from onnxscale import external, folding, graph, guarding, pieces, tensors, walk
 from onnxscale.errors import ModelError
+from onnxscale.folding.nodes import normalizes
 from onnxscale.graph import Writer
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Pieces
@@ -122,18 +123,12 @@ def _guards(proto: onnx.ModelProto, plan: Plan, taken: set[str]) -> dict[tuple[s
 def _input(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
     writer = Writer(proto, taken, p.spec.name, p.dtype, p.spec, p.axis)
     result = _emit(writer, p.spec.name, p, p.graph_dtype, p.inner_dtype)
-    if p.dtype != p.inner_dtype and _normalizes(proto, p.spec.name):
+    if p.dtype != p.inner_dtype and normalizes(proto, p.spec.name):
         result = writer.node("Concat", result, axis=0)
     graph.insert_after_input(proto, writer, p.spec.name, result, keep_shape_readers=p.transform.elementwise)
     if p.outer != p.spec:
         graph.declare(proto.graph.input, p.outer)
     return result
-
-
-def _normalizes(proto: onnx.ModelProto, name: str) -> bool:
-    """Whether a layer normalization written in single nodes may read the tensor. onnxruntime fuses one together with a Cast
-    before it, into an operator for two types that it has no kernel of; a Concat of one tensor keeps the Cast out of that."""
-    return {"ReduceMean", "Sub"} <= {reader.node.op_type for reader in graph.readers(proto.graph, name)}
 
 
 def _output(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
