@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -232,6 +233,8 @@ STATISTICS = {
     "true.toml": ("mean = [1, 2, 3, 4]\nstd = [1, true, 1, 1]\n", "true or false"),
     "clip.json": ('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1], "clip": [-5, 5]}', "left out"),
     "half.json": ('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1], "features": ["\\ud800", "b", "c", "d"]}', "surrogates"),
+    "underscore.csv": ("feature,mean,std\na,1_0,1\nb,2,2\nc,3,1\nd,4,1\n", "expected numbers"),
+    "script.csv": ("feature,mean,std\na,\u0661,1\nb,2,2\nc,3,1\nd,4,1\n", "expected numbers"),
     "dots.toml": (".".join(["a"] * 20_000) + " = 1\n", "64"),
     "quoted.toml": (".".join(['"a"'] * 900) + " = 1\n", "64"),
     "header.toml": ("[" + ".".join(["a"] * 20_000) + "]\nb = 1\n", "64"),
@@ -261,6 +264,38 @@ def test_a_file_whose_name_is_not_utf8(tmp_path: Path, refused: Said, monkeypatc
         cli.main()
     assert stop.value.code == 0
     assert sources.read(tmp_path / statistics).source.path == "s\\xff.json"
+
+
+def test_a_compressed_tar_with_a_bomb_is_passed_over(tmp_path: Path) -> None:
+    """A gigabyte of zeros in a megabyte took tarfile's own stream minutes; the picture behind it is still read."""
+    pytest.importorskip("PIL")
+    from PIL import Image
+
+    from onnxscale import fitting
+
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)).save(content, "PNG")
+    path = tmp_path / "t.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        for name, size in (("bomb.png", 300 << 20), ("good.png", len(content.getvalue()))):
+            entry = tarfile.TarInfo(name)
+            entry.size = size
+            tar.addfile(entry, io.BytesIO(content.getvalue()) if name == "good.png" else _Zeros())  # type: ignore[arg-type]
+    started = time.process_time()
+    fitted = fitting.fit([str(path)])
+    assert time.process_time() - started < 15
+    assert fitted is not None
+
+
+class _Zeros:
+    def read(self, count: int) -> bytes:
+        return bytes(count)
+
+
+def test_labels_of_prometheus_hold_no_control_characters() -> None:
+    from onnxscale.reporting import checks
+
+    assert checks._label('a\x9b\x1b[31m\n"\\\u202e') == 'a\\\\x9b\\\\x1b[31m\\n\\"\\\\\\\\u202e'
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "pyarrow", "polars"])

@@ -76,10 +76,19 @@ def test_one_step_of_a_double_threshold_is_seen(tensor: str) -> None:
     assert {flip.distance for flip in found.outputs[0].beside} == {1.0}
 
 
-def test_a_layer_normalization_of_single_nodes_takes_an_exact_scaler(tmp_path) -> None:
+@pytest.mark.parametrize("start", ["x", "same"])
+def test_a_layer_normalization_of_single_nodes_takes_an_exact_scaler(tmp_path, start: str) -> None:
     """As torch writes it before opset 17: onnxruntime fuses it together with a Cast before it, and has no kernel for that."""
-    lines = ("ReduceMean x m", "Sub x m d", "Pow d two p", "ReduceMean p v", "Add v eps a", "Sqrt a s", "Div d s n")
-    nodes = []
+    lines = (
+        f"ReduceMean {start} m",
+        f"Sub {start} m d",
+        "Pow d two p",
+        "ReduceMean p v",
+        "Add v eps a",
+        "Sqrt a s",
+        "Div d s n",
+    )
+    nodes = [] if start == "x" else [helper.make_node("Identity", ["x"], [start])]
     for op, *names in map(str.split, (*lines, "Mul n g o", "Add o b y")):
         reduced = {"axes": [-1], "keepdims": 1} if op == "ReduceMean" else {}
         nodes.append(helper.make_node(op, names[:-1], names[-1:], **reduced))
