@@ -18,6 +18,7 @@ import onnx
 
 from onnxscale import external, folding, graph, guarding, pieces, tensors, walk
 from onnxscale.errors import ModelError
+from onnxscale.folding.nodes import normalizes
 from onnxscale.graph import Writer
 from onnxscale.modelfile import ModelFile
 from onnxscale.pieces import Pieces
@@ -122,6 +123,8 @@ def _guards(proto: onnx.ModelProto, plan: Plan, taken: set[str]) -> dict[tuple[s
 def _input(proto: onnx.ModelProto, p: Placement, taken: set[str]) -> str:
     writer = Writer(proto, taken, p.spec.name, p.dtype, p.spec, p.axis)
     result = _emit(writer, p.spec.name, p, p.graph_dtype, p.inner_dtype)
+    if p.dtype != p.inner_dtype and normalizes(proto, p.spec.name):
+        result = writer.node("Concat", result, axis=0)
     graph.insert_after_input(proto, writer, p.spec.name, result, keep_shape_readers=p.transform.elementwise)
     if p.outer != p.spec:
         graph.declare(proto.graph.input, p.outer)
@@ -180,6 +183,7 @@ def undo(model: ModelFile, edited: Edited, keep: str) -> dict[str, object]:
 def entry(record: Mapping[str, object]) -> bytes:
     """The record as the last field of the file: after the pieces of the edited model, which its undo list speaks of."""
     text = json.dumps(record, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    text = text.encode("utf-8", "backslashreplace").decode()  # half a pair of surrogates, as JSON itself escapes it
     content = onnx.StringStringEntryProto(key=KEY, value=text).SerializeToString(deterministic=True)
     return header(_METADATA, len(content)) + content
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxscale.canonical import DIGITS, canonical, rounded
 from onnxscale.likening import Pair, likeness
-from onnxscale.spaces import TOLERANCE, Difference, Space, compare, fingerprint
+from onnxscale.spaces import TOLERANCE, Difference, Space, compare, fingerprint, in_place
 from onnxscale.step import Array
 from onnxscale.transform import Transform
 
@@ -74,7 +74,7 @@ def _alike(here: Pair, there: Pair) -> Array:
 def constants(transform: Transform) -> dict[str, Array]:
     """The canonical form as named constants of one shape, float64: low and high (clip bounds of raw values), mean and std;
     {} for what is more than a clip and an affine."""
-    steps = list(canonical(transform).steps)
+    steps = list(in_place(canonical(transform)).steps)
     found: dict[str, Array] = {}
     for op, name, none in (("Max", "low", -np.inf), ("Min", "high", np.inf)):
         found[name] = steps.pop(0).operands[0] if steps and steps[0].op == op else np.asarray(none)
@@ -96,6 +96,7 @@ def changed(here: Space, there: Space, found: Difference) -> tuple[Changed, ...]
     shape: tuple[int, ...] = ()
     if mine and yours:
         shape = np.broadcast_shapes(mine["mean"].shape, yours["mean"].shape)
+        mine, yours = ({k: np.broadcast_to(v, shape) for k, v in c.items()} for c in (mine, yours))
     told = []
     for off in found.off:
         alone = off.feature >= int(np.prod(shape))
@@ -104,23 +105,23 @@ def changed(here: Space, there: Space, found: Difference) -> tuple[Changed, ...]
         pairs: dict[str, tuple[float, float]] = {}
         if mine and yours and not alone:
             for key in mine:
-                a, b = (float(np.broadcast_to(c[key], shape)[at]) for c in (mine, yours))
+                a, b = float(mine[key][at]), float(yours[key][at])
                 near = np.isfinite(a - b) and abs(a - b) <= 1e-15 * max(abs(a), abs(b))
                 if not (near or a == b or (np.isnan(a) and np.isnan(b))):
                     pairs[key] = (a, b)
-        told.append(Changed(off.feature, where, off.name, _sigmas(pairs, mine, yours, shape, at, off.sigmas), pairs))
+        told.append(Changed(off.feature, where, off.name, _sigmas(pairs, mine, yours, at, off.sigmas), pairs))
     return tuple(told)
 
 
 def _sigmas(
-    pairs: Mapping[str, object], mine: Mapping[str, Array], yours: Mapping[str, Array], shape: tuple[int, ...],
+    pairs: Mapping[str, object], mine: Mapping[str, Array], yours: Mapping[str, Array],
     at: tuple[object, ...], otherwise: float,
 ) -> float:  # fmt: skip
     """|((x - mean) / std) here - there|, the largest for raw values within 3 std of the mean here."""
     if not pairs or not set(pairs) <= {"mean", "std"}:
         return otherwise
     (m, s), (n, t) = (
-        tuple(float(np.broadcast_to(c[key], shape)[at]) for key in ("mean", "std"))  # type: ignore[index]
+        tuple(float(c[key][at]) for key in ("mean", "std"))  # type: ignore[index]
         for c in (mine, yours)
     )
     with np.errstate(all="ignore"):

@@ -27,7 +27,7 @@ class Worst:
 @dataclass(frozen=True)
 class Flip:
     """A row that trees answer otherwise, and how far it is from the nearest threshold: raw value and distance in ULP of
-    float32, of one feature of one input."""
+    the input, of one feature of one input."""
 
     feed: str
     row: int

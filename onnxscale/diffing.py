@@ -224,7 +224,7 @@ def _beside(a: Port, b: Port) -> tuple[str, ...]:
         found.append(f"called {a.name!r} in A, {b.name!r} in B")
     if a.spec is not None and b.spec is not None:
         for what, x, y in (("type", a.spec.dtype, b.spec.dtype), ("rank", _rank(a), _rank(b))):
-            if x != y:
+            if x != y and x is not None and y is not None:
                 found.append(f"{what} {x} in A, {y} in B")
     found += [f"{letter}: {p.note}" for letter, p in (("A", a), ("B", b)) if p.note]
     found += _laid(a, b)

@@ -209,8 +209,7 @@ def feeds(
     count = int(np.clip(ELEMENTS // per_row, 4, min(most, MOST_ROWS if fixed is None else MOST_RUNS)))
     by_label: dict[str, dict[str, Family]] = {}
     for name, p in f.placed.items():
-        del p
-        for family in samples.families(f.ranges[name], rng, count, thresholds.get(name, ())):
+        for family in samples.families(f.ranges[name], rng, count, thresholds.get(name, ()), p.graph_dtype):
             by_label.setdefault(family.label, {})[name] = family
     made: list[Feed] = []
     for label, named in by_label.items():

@@ -131,9 +131,10 @@ def _beside(feed: Feed, rows: Iterable[int], near: Thresholds) -> list[Flip]:
         nearest: Flip | None = None
         for name, decided in near.items():
             values = np.ravel(feed.raw[name][row]).astype(np.float64)
+            unit = np.float64 if feed.raw[name].dtype == np.float64 else np.float32
             features, at = np.array([f for f, _ in decided]), np.array([v for _, v in decided])
             with np.errstate(over="ignore", invalid="ignore"):
-                far = np.abs(values[features] - at) / np.spacing(np.abs(at).astype(np.float32)).astype(np.float64)
+                far = np.abs(values[features] - at) / np.spacing(np.abs(at).astype(unit)).astype(np.float64)
             i = int(np.nanargmin(np.where(np.isnan(far), np.inf, far)))
             if nearest is None or far[i] < nearest.distance:
                 nearest = Flip(feed.label, row, name, int(features[i]), float(at[i]), float(far[i]))

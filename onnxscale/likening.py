@@ -13,6 +13,7 @@ import numpy as np
 from onnxscale.step import Array
 
 ROUNDED = 5e-10  # half a unit of the ninth significant digit
+LEAST = 1.5  # times as large, from which on two values are taken for two units
 EPSILONS = tuple(10.0**-k for k in range(2, 16))
 
 Pair = Mapping[str, Array]
@@ -102,6 +103,8 @@ def _unit(here: Pair, there: Pair) -> str:
     if not np.isfinite(k) or abs(k) <= 1 or (m[off] == 0).any():
         return _unit(there, here).translate({65: 66, 66: 65}) if np.isfinite(k) and 0 < abs(k) < 1 else ""
     if not (_near(t[off], k * s[off]) and _near(n[off], k * m[off])):
+        return ""
+    if abs(k) < LEAST:
         return ""
     if off.all():
         return f"B expects raw values {k:.6g} times as large as A does"

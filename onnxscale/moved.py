@@ -7,6 +7,7 @@ the lock. A file that can no longer be read is a finding like any other.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -249,8 +250,9 @@ def _tensor(path: str, old: Tensor | None, new: Tensor | None) -> Finding | None
         moved_axis = f", axis {old.axis} then, {new.axis} now" if old.axis != new.axis else ""
         return Finding(path, "normalization", f"{label}: was {old.space}, is {new.space}{moved_axis}", label)
     features = changes.changed(here, there, found)
-    reason = found.reason.replace("the first", "the locked one").replace("the second", "this one")
-    reason = reason.replace(" in A", " in the lock").replace(" in B", " in the file")
+    reason = changes.reordered(here, there) or found.reason
+    for letter, who, where in (("A|the first", "the locked one", "the lock"), ("B|the second", "this one", "the file")):
+        reason = re.sub(rf"(?<!')\b(?:{letter})\b(?!')", who, re.sub(rf"\bin (?:{letter})\b", f"in {where}", reason))
     return Finding(path, "normalization", f"{label}: {reason}{_told(features)}", label, features)
 
 

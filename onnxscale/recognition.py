@@ -95,7 +95,7 @@ def leading(model: ModelFile, name: str, until: str = "") -> Leading:
             operand, axis = _features(raw)
             steps.append(Step(op, (operand,)))
             axes += [axis] if operand.ndim else []
-        if node.op_type not in ("Cast", "Identity"):
+        if node.op_type not in ("Cast", "Identity", "Concat"):
             ops.append(node.op_type)
         name = node.output[0]
 
@@ -134,7 +134,7 @@ def _step(node: onnx.NodeProto, x: str, constant: Callable[[str], Array | None])
         onnx.TensorProto.FLOAT16,
     ):
         return []
-    if node.op_type == "Identity":
+    if node.op_type == "Identity" or (node.op_type == "Concat" and len(node.input) == 1):  # see baking.py
         return []
     if node.op_type == "Scaler" and node.domain == "ai.onnx.ml":
         offset, scale = (

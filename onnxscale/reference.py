@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
+import onnx
 
 from onnxscale import graph, tensors, walk
 from onnxscale.feeding import Feed
@@ -17,6 +18,8 @@ from onnxscale.precision import bound, rounded, rounding
 from onnxscale.step import Array, align
 from onnxscale.worker import Answers, Failure
 
+PASSED = ("Cast", "Identity")
+MOST_CASTS = 4
 TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 
 
@@ -59,12 +62,12 @@ def thresholds(original: ModelFile, placements: Sequence[Placement]) -> dict[str
         if p.role != "input" or inverse is None or not p.transform.elementwise:
             continue
         inverse_rank = len(p.transform.shape)
-        for reader in graph.readers(original.skeleton.graph, p.spec.name):
-            if reader.node.op_type not in TREES:
+        for node in _readers(original.skeleton.graph, p.spec.name):
+            if node.op_type not in TREES:
                 continue
             from onnxscale.folding import trees
 
-            decided = trees.thresholds_of(reader.node, partial(tensors.values, original))
+            decided = trees.thresholds_of(node, partial(tensors.values, original))
             if isinstance(decided, Refusal):
                 continue
             features, values = decided
@@ -77,6 +80,15 @@ def thresholds(original: ModelFile, placements: Sequence[Placement]) -> dict[str
                 raw = inverse(each).reshape(rows.size, -1)[np.arange(rows.size), features[rows]]
                 found.setdefault(p.spec.name, []).extend(zip(features[rows].tolist(), raw.tolist(), strict=True))
     return found
+
+
+def _readers(body: onnx.GraphProto, name: str) -> Iterator[onnx.NodeProto]:
+    """The nodes that read a tensor, also by way of a few casts."""
+    names = [name]
+    for _ in range(MOST_CASTS):
+        found = [reader.node for n in names for reader in graph.readers(body, n)]
+        yield from (node for node in found if node.op_type not in PASSED)
+        names = [node.output[0] for node in found if node.op_type in PASSED]
 
 
 def has_trees(model: ModelFile) -> bool:

@@ -70,6 +70,9 @@ def _cast(values: Array, p: Slot, file: Path) -> Array:
     rank = None if p.spec.shape is None else len(p.spec.shape)
     if rank is not None and values.ndim != rank:
         raise PlanError(f"{file}: the rows have {values.ndim} dimensions, input {p.spec.prose()} has {rank}")
+    inner = zip((p.spec.shape or ())[1:], values.shape[1:], strict=False)
+    if any(isinstance(n, int) and n != m for n, m in inner):
+        raise PlanError(f"{file}: the rows have the shape {values.shape}, which does not fit input {p.spec.prose()}")
     return values.astype(np.dtype(p.dtype))
 
 

@@ -60,11 +60,16 @@ class Family:
 
 
 def families(
-    r: Range, rng: np.random.Generator, count: int, thresholds: Sequence[tuple[int, float]] = ()
+    r: Range,
+    rng: np.random.Generator,
+    count: int,
+    thresholds: Sequence[tuple[int, float]] = (),
+    dtype: str = "float32",
 ) -> list[Family]:
     """Families of raw rows [R, *features], float64, before they are rounded to the input's type.
 
-    thresholds: (flat feature, raw value) where a tree decides; rows one and two ULP on either side are made.
+    thresholds: (flat feature, raw value) where a tree decides; rows one and two steps of `dtype`, the input's type, on
+    either side are made.
     """
     shape = r.center.shape
     made = [
@@ -74,7 +79,7 @@ def families(
         Family("all at once", np.stack([r.center, r.low, r.high, r.center - 6 * r.width, r.center + 6 * r.width])),
     ]
     if thresholds:
-        made.append(Family("beside a threshold", _beside(r, rng, thresholds, max(count, 16))))
+        made.append(Family("beside a threshold", _beside(r, rng, thresholds, max(count, 16), dtype)))
     tiny, top = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
     plain = [0.0, -0.0, 1.0, -1.0, float(tiny), -float(tiny), 1e-30, 255.0]
     made.append(Family("zeros, subnormals, ones", np.stack([np.full(shape, v) for v in plain])))
@@ -101,22 +106,31 @@ def _sweeps(r: Range, rng: np.random.Generator, count: int) -> Array:
     return rows.reshape(-1, *r.center.shape)
 
 
-def _beside(r: Range, rng: np.random.Generator, thresholds: Sequence[tuple[int, float]], most: int) -> Array:
+def _beside(
+    r: Range, rng: np.random.Generator, thresholds: Sequence[tuple[int, float]], most: int, dtype: str
+) -> Array:
     chosen = list(thresholds)
     if len(chosen) > min(most, TESTED):
         chosen = [chosen[i] for i in np.sort(rng.choice(len(chosen), min(most, TESTED), replace=False))]
     rows = []
     for feature, value in chosen:
-        near = np.float32(value)
-        with np.errstate(over="ignore"):  # beside the largest float lies infinity
-            for _ in range(2):
-                near = np.nextafter(near, np.float32(-np.inf))
-            for _ in range(5):
-                row = r.center + r.width * rng.standard_normal(r.center.shape)
-                row.flat[feature] = near
-                rows.append(row)
-                near = np.nextafter(near, np.float32(np.inf))
+        for near in _steps(value, dtype):
+            row = r.center + r.width * rng.standard_normal(r.center.shape)
+            row.flat[feature] = near
+            rows.append(row)
     return np.stack(rows)
+
+
+def _steps(value: float, dtype: str) -> list[float]:
+    """The value in the type that the app feeds, and the two next to it on either side."""
+    if dtype.startswith(("int", "uint")):
+        return [float(np.floor(value)) + i for i in (-1, 0, 1, 2)]
+    kind = np.dtype(dtype).type
+    with np.errstate(over="ignore"):  # beside the largest float lies infinity
+        near = np.asarray(kind(value))
+        ends = [kind(-np.inf), kind(np.inf)]
+        below, above = (np.nextafter(near, end) for end in ends)
+        return [float(v) for v in (np.nextafter(below, ends[0]), below, near, above, np.nextafter(above, ends[1]))]
 
 
 def spread(family: Family, r: Range, shape: tuple[int, ...], axis: int, rng: np.random.Generator) -> Array:

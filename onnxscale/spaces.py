@@ -134,7 +134,7 @@ def compare(here: Space, there: Space, tolerance: float = TOLERANCE) -> Differen
     if here.transform is None or there.transform is None:
         both = here.transform is None and there.transform is None
         return Difference("nothing is known of either" if both else "nothing is known of one of them")
-    a, b = (_in_place(canonical(t)) for t in (here.transform, there.transform))
+    a, b = (in_place(canonical(t)) for t in (here.transform, there.transform))
     if a == b and _same_axis(here, there, a, b):
         return None
     try:
@@ -149,7 +149,7 @@ def compare(here: Space, there: Space, tolerance: float = TOLERANCE) -> Differen
     return _measured(here, there, a, b, shape, tolerance)
 
 
-def _in_place(form: Transform) -> Transform:
+def in_place(form: Transform) -> Transform:
     """A form without the step that first puts the dimensions of its tensor in another order, which changes no value."""
     return form if form.order is None else Transform(form.steps[1:])
 
@@ -241,7 +241,8 @@ def _looks_like(a: Transform, b: Transform, shape: tuple[int, ...], rounding: fl
         return turned
     factor = _factor(a, b)
     if factor:
-        return f"the second expects raw values {factor:g} times as large as the first does"
+        more, less, k = ("second", "first", factor) if factor > 1 else ("first", "second", 1 / factor)
+        return f"the {more} expects raw values {k:g} times as large as the {less} does"
     return "the constants differ" if [s.op for s in a.steps] == [s.op for s in b.steps] else "the functions differ"
 
 
@@ -306,6 +307,7 @@ __all__ = [
     "canonical",
     "compare",
     "fingerprint",
+    "in_place",
     "settled",
     "simplified",
 ]

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -181,6 +182,120 @@ def test_hostile_rows_are_one_message_whatever_reads_them(name: str, tmp_path: P
     refused("expect", "m.onnx", name)
     refused("check", "s.json", name)
     refused("fit", name, "-o", "o.json")
+
+
+def _node(op: str, *constants: np.ndarray, shape: tuple[int | str, ...] = ("N", 4), **attributes: object) -> bytes:
+    names = [f"k{i}" for i in range(len(constants))]
+    node = onnx.helper.make_node(op, ["x", *names], ["y"], **attributes)
+    held = [onnx.numpy_helper.from_array(c, n) for n, c in zip(names, constants, strict=True)]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph([node], "g", [value("x", 1, shape)], [value("y", 1, None)], held)
+    return onnx.helper.make_model(
+        graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)]
+    ).SerializeToString()
+
+
+MISFITS: dict[str, Callable[[], bytes]] = {
+    "a permutation of other axes": lambda: _node("Transpose", perm=[5, -9]),
+    "a permutation that is text": lambda: _node("Transpose", perm="ab"),
+    "a group of 0": lambda: _node("Conv", np.ones((1, 4, 3, 3), "f4"), shape=("N", 4, 8, 8), group=0),
+    "a shape with more axes": lambda: _node("Reshape", np.array([1 << 40, -1, 0, 1 << 40])),
+    "weights of another width": lambda: _node("Gemm", np.ones((7, 3), "f4")),
+    "no weights": lambda: _node("MatMul", np.ones((0, 3), "f4")),
+    "weights that are text": lambda: _node("MatMul", np.array([["a"] * 3] * 4, object)),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_constants_that_do_not_fit_are_no_crash(
+    misfit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(MISFITS[misfit]())
+    Path("s.json").write_text('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1]}')
+    for command in (
+        ["bake", "m.onnx", "s.json", "-o", "o.onnx"],
+        ["expect", "m.onnx"],
+        ["inspect", "m.onnx"],
+        ["diff", "m.onnx", "s.json"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["onnxscale", *command])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        said = capfd.readouterr()
+        assert stop.value.code in (0, 1, 2) and "a bug in" not in said.out + said.err, said
+        if command[0] == "bake":
+            assert stop.value.code == 1 and "NOT VERIFIED" in said.err and not Path("o.onnx").exists()
+
+
+STATISTICS = {
+    "true.json": ('{"mean": [1, 2, 3, 4], "std": [1, true, 1, 1]}', "true or false"),
+    "true.toml": ("mean = [1, 2, 3, 4]\nstd = [1, true, 1, 1]\n", "true or false"),
+    "clip.json": ('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1], "clip": [-5, 5]}', "left out"),
+    "half.json": ('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1], "features": ["\\ud800", "b", "c", "d"]}', "surrogates"),
+    "underscore.csv": ("feature,mean,std\na,1_0,1\nb,2,2\nc,3,1\nd,4,1\n", "expected numbers"),
+    "script.csv": ("feature,mean,std\na,\u0661,1\nb,2,2\nc,3,1\nd,4,1\n", "expected numbers"),
+    "dots.toml": (".".join(["a"] * 20_000) + " = 1\n", "64"),
+    "quoted.toml": (".".join(['"a"'] * 900) + " = 1\n", "64"),
+    "header.toml": ("[" + ".".join(["a"] * 20_000) + "]\nb = 1\n", "64"),
+}
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_statistics_that_would_be_taken_for_others_are_refused(name: str, tmp_path: Path, refused: Said) -> None:
+    """Booleans among numbers became 1, a z-score's clip was left out, keys of thousands of parts took gigabytes."""
+    text, words = STATISTICS[name]
+    (tmp_path / "m.onnx").write_bytes(build.mlp().SerializeToString())
+    (tmp_path / name).write_text(text)
+    started = time.process_time()
+    assert words in refused("bake", "m.onnx", name, "-o", "o.onnx")
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 are Linux's")
+def test_a_file_whose_name_is_not_utf8(tmp_path: Path, refused: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics, data = "s\udcff.json", "d\udcfe.csv"
+    (tmp_path / "m.onnx").write_bytes(build.mlp().SerializeToString())
+    (tmp_path / statistics).write_text('{"mean": [1, 2, 3, 4], "std": [1, 2, 1, 1]}')
+    (tmp_path / data).write_text("a,b\n1,2\n3,5\n2,2\n")
+    assert "not UTF-8" in refused("fit", data, "-o", "f.json")
+    monkeypatch.setattr(sys, "argv", ["onnxscale", "bake", "m.onnx", statistics, "-o", "o.onnx"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    assert sources.read(tmp_path / statistics).source.path == "s\\xff.json"
+
+
+def test_a_compressed_tar_with_a_bomb_is_passed_over(tmp_path: Path) -> None:
+    """A gigabyte of zeros in a megabyte took tarfile's own stream minutes; the picture behind it is still read."""
+    pytest.importorskip("PIL")
+    from PIL import Image
+
+    from onnxscale import fitting
+
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)).save(content, "PNG")
+    path = tmp_path / "t.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        for name, size in (("bomb.png", 300 << 20), ("good.png", len(content.getvalue()))):
+            entry = tarfile.TarInfo(name)
+            entry.size = size
+            tar.addfile(entry, io.BytesIO(content.getvalue()) if name == "good.png" else _Zeros())  # type: ignore[arg-type]
+    started = time.process_time()
+    fitted = fitting.fit([str(path)])
+    assert time.process_time() - started < 15
+    assert fitted is not None
+
+
+class _Zeros:
+    def read(self, count: int) -> bytes:
+        return bytes(count)
+
+
+def test_labels_of_prometheus_hold_no_control_characters() -> None:
+    from onnxscale.reporting import checks
+
+    assert checks._label('a\x9b\x1b[31m\n"\\\u202e') == 'a\\\\x9b\\\\x1b[31m\\n\\"\\\\\\\\u202e'
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "pyarrow", "polars"])

@@ -19,7 +19,7 @@ from onnxscale.auditing.facts import python
 from onnxscale.auditing.rules import RULES
 from onnxscale.errors import OnnxscaleError, OutputError
 from onnxscale.reporting import audits
-from tests import build, others, planted, styled, teams, varied
+from tests import build, idioms, others, planted, styled, teams, varied
 from tests.conftest import Cli
 from tests.planted import M, S
 
@@ -342,9 +342,9 @@ def test_other_styles(tmp_path: Path, name: str) -> None:
     assert rule in told[0] and not told[1]
 
 
-@pytest.mark.parametrize("name", [*teams.PAIRS, *others.PAIRS])
+@pytest.mark.parametrize("name", [*teams.PAIRS, *others.PAIRS, *idioms.PAIRS])
 def test_styles_of_other_teams(tmp_path: Path, name: str) -> None:
-    rules, bad, good = {**teams.PAIRS, **others.PAIRS}[name]
+    rules, bad, good = {**teams.PAIRS, **others.PAIRS, **idioms.PAIRS}[name]
     for folder, files in (("bad", bad), ("good", good)):
         planted.put(tmp_path / folder, files)
     told = [[f for f in onnxscale.audit([tmp_path / f]).findings if f.severity != "note"] for f in ("bad", "good")]

@@ -207,3 +207,17 @@ def test_the_scaler_inside_one_of_darts(way) -> None:
     scaler = Scaler(StandardScaler())
     want = scaler.fit_transform(darts.TimeSeries.from_values(X)).values()
     gives(one(way(scaler)), want)
+
+
+@pytest.mark.parametrize("name", ["describe", "two series", "columns"])
+def test_damaged_tables_are_read_or_refused(name: str) -> None:
+    random = np.random.default_rng(1)
+    whole = pickle.dumps(TABLES[name][0])
+    for _ in range(1500):
+        cut = bytearray(whole)
+        for at in random.integers(0, len(cut), random.integers(1, 4)):
+            cut[at] = random.integers(256)
+        try:
+            sources.read(bytes(cut))
+        except StatisticsError:
+            continue

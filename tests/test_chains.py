@@ -201,6 +201,8 @@ def test_how_an_edge_differs_is_told_by_the_names_of_its_stages(folder: Path) ->
     (edge,) = chaining.check(chaining.read(written(folder, {"left": gives, "right": takes}, "left.y -> right.x"))).edges
     assert "ddof changed" in edge.reasons[0] and "as large in right as in left, for n about 100 rows" in edge.reasons[0]
     (edge,) = chaining.check(chaining.read(written(folder, {"a": gives, "b": B}, "a.y -> b.x"))).edges
+    (crossed,) = chaining.check(chaining.read(written(folder, {"B": gives, "A": takes}, "B.y -> A.x"))).edges
+    assert "as large in A as in B, for n about 100 rows" in crossed.reasons[0]
     assert "scaled twice with mean [1, 2, 3, 4], std [1, 2, 3, 4]" in edge.reasons[0]
     other = {"model": "a.onnx", "outputs": {"y": "other.json"}}
     (edge,) = chaining.check(chaining.read(written(folder, {"a": other, "b": B}, "a.y -> b.x"))).edges
@@ -222,6 +224,15 @@ def test_no_adapter_is_offered_where_values_are_of_other_features(folder: Path) 
     for act in (chaining.fix, chaining.merge):
         with pytest.raises(ChainError, match="in another order"):
             act(chaining.read(path))
+
+
+def test_no_adapter_behind_an_output_that_others_take_as_it_is(folder: Path) -> None:
+    """a.y is right for one of the two that it feeds: an adapter in a would break that edge."""
+    path = written(folder, {"a": A, "b": B, "c": SCALED}, "a.y -> b.x", "a.y -> c.x")
+    with pytest.raises(ChainError, match=r"a.y feeds b.x too, which would get other values; fix c instead"):
+        chaining.fix(chaining.read(path), "a")
+    made, (edge,) = chaining.fix(chaining.read(path))
+    assert edge.edge.target == "c" and made.verify().comparison.verified  # type: ignore[union-attr]
 
 
 def test_a_chain_without_edges_proves_nothing(folder: Path) -> None:

@@ -55,6 +55,19 @@ def test_good_and_drifted_data_is_no_mistake(name: str, kind: str, n: int) -> No
             assert kind != "clean" or found.verdict == "as expected"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flag_that_was_moved_by_a_fraction_is_not_another_column(seed: int) -> None:
+    """Moved, a flag is neither 0 nor 1: every law of a measurement is likelier than its own, and none is right."""
+    draw = np.random.default_rng(seed)
+
+    def rows(n: int) -> np.ndarray:
+        return np.column_stack([np.exp(draw.normal(-1, 2, n)), draw.random(n) < 0.07, draw.normal(5, 2, (n, 3))])
+
+    held = rows(4000)
+    moved = rows(256) + np.array([-0.2, 0.1, 0.05, -0.1, 0.05]) * held.std(0)
+    assert check(profile(held), moved).verdict == "drift"
+
+
 def test_the_best_assignment_is_found() -> None:
     optimize = pytest.importorskip("scipy.optimize")
     for n in (1, 2, 5, 40):

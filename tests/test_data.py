@@ -169,6 +169,16 @@ def test_frames(tmp_path: Path) -> None:
         np.testing.assert_array_equal(chosen[:, 0], A[A > 5])
 
 
+@pytest.mark.parametrize("index", [[5, 3, 8, 1, 1], list("abcde"), None], ids=["a split's", "of text", "of two levels"])
+def test_the_index_of_pandas_is_no_column(index: list[Any] | None) -> None:
+    pytest.importorskip("narwhals")
+    import pandas as pd
+
+    columns = index or pd.MultiIndex.from_product([[0], range(5)])
+    frame = pd.DataFrame({"a": A[:5], "c": C[:5]}, index=columns)
+    np.testing.assert_array_equal(numbers(data.opened(frame, Selection()))[0], np.stack([A[:5], C[:5]], axis=1))
+
+
 def test_a_fraction_after_many_whole_numbers_is_a_number(tmp_path: Path) -> None:
     path = tmp_path / "late.csv"
     path.write_text("x\n" + "1\n" * 20_000 + "0.5\n")

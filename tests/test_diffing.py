@@ -219,6 +219,30 @@ def test_what_is_read_back_from_float32_is_not_said_to_hold_to_nine_digits(cli, 
     assert said.returncode == 0 and "as far as the float32 constants of a graph tell" in said.stdout
 
 
+def test_two_bare_models_are_not_said_to_have_one_normalization(cli, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        save(tmp_path / f"{name}.onnx", build.mlp(seed=seed))
+    said = cli("diff", "a.onnx", "b.onnx", cwd=tmp_path)
+    assert said.returncode == 0 and said.stdout.startswith(
+        "SAME: neither carries a normalization that can be read; none was compared"
+    )
+
+
+def test_rows_of_another_width_are_told_as_that(cli, tmp_path: Path) -> None:
+    save(tmp_path / "a.onnx", build.mlp())
+    np.save(tmp_path / "rows.npy", np.zeros((5, 3), "f"))
+    said = cli("diff", "a.onnx", "a.onnx", "--data", "rows.npy", cwd=tmp_path)
+    assert (
+        said.returncode == 2
+        and "the rows have the shape (5, 3), which does not fit input 'x' float32 [N, 4]" in said.stderr
+    )
+
+
+def test_a_small_drift_of_both_constants_is_no_other_unit() -> None:
+    (t,) = onnxscale.diff(z([1, 2, 3, 4], [1, 3, 2, 5]), z([1, 2.0002, 3, 4], [1, 3.0003, 2, 5])).tensors
+    assert t.verdict == "differs" and "unit" not in t.reason
+
+
 def test_names_that_came_and_went_are_listed() -> None:
     (t,) = onnxscale.diff(z(features=list("abcd")), z([1, 2, 4], [1, 2, 4], features=list("abd"))).tensors
     assert t.verdict == "differs" and "only in A: 'c'" in t.notes[0]

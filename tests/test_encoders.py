@@ -11,11 +11,13 @@ import pytest
 import skops.io
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.feature_selection import RFE, SelectFromModel
-from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.linear_model import Lasso, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 import onnxscale
 from onnxscale.errors import StatisticsError
@@ -138,3 +140,35 @@ def test_columns_keep_their_place_among_several_inputs() -> None:
     frame = TEXT.assign(code=RNG.integers(0, 4, N))
     both = ColumnTransformer([("e", OrdinalEncoder(), ["code", "city", "sex"])]).fit(frame)
     same(both, frame, "pickle")
+
+
+def imputed(**how: object) -> IterativeImputer:
+    rows = np.random.default_rng(1).normal(3, 2, (N, 5))
+    rows[:, 1] += rows[:, 0]
+    rows[np.random.default_rng(2).random(rows.shape) < 0.15] = np.nan
+    return IterativeImputer(random_state=0, **how).fit(rows.astype(np.float32).astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"max_iter": 3, "min_value": 0, "initial_strategy": "median"}, {"n_nearest_features": 2}], ids=str
+)
+def test_missing_values_predicted_from_the_others(how) -> None:
+    imputer = imputed(**how)
+    rows = np.random.default_rng(4).normal(3, 2, (50, 5)).astype(np.float32)
+    rows[np.random.default_rng(5).random(rows.shape) < 0.3] = np.nan
+    session, _ = served(imputer, 5)
+    np.testing.assert_allclose(
+        session.run(None, {"x": rows})[0], imputer.transform(rows.astype(np.float64)), rtol=1e-6, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"estimator": DecisionTreeRegressor(max_depth=2), "max_iter": 1}, {"add_indicator": True}],
+    ids=["tree", "indicator"],
+)
+def test_what_no_nodes_stand_for_is_said(how) -> None:
+    imputer = imputed(**how)
+    width = 10 if how.get("add_indicator") else 5
+    with pytest.raises(StatisticsError, match=r"not linear|add_indicator"):
+        onnxscale.bake(build.identity(("N", width)), imputer)

@@ -305,6 +305,18 @@ def tables() -> dict[str, np.ndarray]:
     }
 
 
+def test_a_known_correlation_flags_no_clean_row_of_iris() -> None:
+    """Four sizes of one flower move together: where that is known, two sigmas between raw and scaled rows are too few."""
+    x = pytest.importorskip("sklearn.datasets").load_iris().data
+    for seed in range(6):
+        order = np.random.default_rng(seed).permutation(150)
+        a, b = x[order[:75]], x[order[75:]]
+        baked = onnxscale.bake(build.mlp(4), onnxscale.fit(a, correlation=True), guard="observe")
+        guard = baked.plan.placements[0].guard
+        assert guard is not None
+        assert guard.telling is None or not (guard.scores(b.astype(np.float32)) < guard.telling.threshold).any()
+
+
 @pytest.mark.parametrize("name", ["diabetes", "wine", "breast_cancer", "digits"])
 def test_what_looks_scaled_on_real_tables(name: str) -> None:
     """Never on rows of the same table that it was not fitted on, one at a time; nearly always on scaled rows, and on 32 of them."""

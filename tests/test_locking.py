@@ -23,6 +23,7 @@ from onnxscale import locking, locks, moved, signing
 from onnxscale.errors import LockError, OutputError
 from onnxscale.locks import Entry, Held, Lock, Tensor
 from tests import build
+from tests.test_probing import PIXELS, images
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["age", "fare", "m\u00fcde", "d"]
@@ -131,6 +132,31 @@ def test_a_rebake_with_another_statistic_is_named(repo: Path) -> None:
 def test_a_change_of_ddof_is_named(repo: Path) -> None:
     onnxscale.bake(build.mlp(), stats(std=build.STD * np.sqrt(200 / 199))).save(repo / "models" / "a.onnx")
     assert "ddof changed" in message(repo) and "large in the file as in the lock, for n about 200 rows" in message(repo)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (stats(build.MEAN * 255, build.STD * 255), "this one expects raw values 255 times as large as the locked one does"),
+        (stats(build.MEAN / 255, build.STD / 255), "the locked one expects raw values 255 times as large as this one does"),
+        (stats(build.MEAN * 0), "this one does not subtract the mean"),
+        ({**stats(build.MEAN[::-1], build.STD[::-1]), "features": NAMES[::-1]}, "feature 0 is 'age' in the lock, 'd' in the file"),
+    ],
+)  # fmt: skip
+def test_what_a_change_looks_like_is_told_of_the_lock_and_the_file(
+    repo: Path, content: dict[str, Any], words: str
+) -> None:
+    (repo / "stats.json").write_text(json.dumps(content))
+    assert words in message(repo)
+
+
+def test_a_model_in_another_layout_is_locked_with_its_constants(tmp_path: Path) -> None:
+    nhwc = [onnxscale.bake(images(), {**PIXELS, "std": [58.0, 57.0, s]}, layout="nhwc") for s in (57.0, 57.9)]
+    nhwc[0].save(tmp_path / "m.onnx")
+    onnxscale.lock([tmp_path], tmp_path / locks.NAME)
+    assert found(tmp_path) == []
+    nhwc[1].save(tmp_path / "m.onnx", force=True)
+    assert "feature 2: std 57 -> 57.9 (digit 3)" in message(tmp_path)
 
 
 def test_other_weights_under_the_same_normalization(repo: Path) -> None:

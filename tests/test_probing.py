@@ -114,7 +114,7 @@ def test_another_spelling_of_a_function_that_bends_is_no_difference(name: str) -
         assert found is None, (found.reason, found.off[:1])
 
 
-def _images() -> onnx.ModelProto:
+def images() -> onnx.ModelProto:
     w = numpy_helper.from_array(np.random.default_rng(0).normal(0, 0.1, (4, 3, 3, 3)).astype("f"), "W")
     nodes = [helper.make_node("Conv", ["x", "W"], ["c"]), helper.make_node("GlobalAveragePool", ["c"], ["y"])]
     ends = [helper.make_tensor_value_info(n, 1, s) for n, s in (("x", ["N", 3, 8, 8]), ("y", ["N", 4, 1, 1]))]
@@ -122,12 +122,12 @@ def _images() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-PIXELS = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+PIXELS = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "axis": 1}
 
 
 def _baked(std: float = 57.375, **how: Any) -> bytes:
-    pixels = {**PIXELS, "std": [58.395, 57.12, std], "axis": 1}
-    return onnxscale.bake(_images(), pixels, **how).to_bytes()
+    pixels = {**PIXELS, "std": [58.395, 57.12, std]}
+    return onnxscale.bake(images(), pixels, **how).to_bytes()
 
 
 def _half(axis: int) -> dict[str, Any]:
@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Callable[[], Diff], str]] = {
     "one channel for three": (lambda: diff(_baked(channels="gray"), _baked(57.9, channels="gray")), "the constants differ"),
     "an axis counted from the end": (lambda: diff({**PIXELS, "axis": -3}, _baked()), ""),
     "another axis counted from the end": (lambda: diff({**PIXELS, "axis": -1}, _baked()), "at axis 3 in one and at axis 1"),
-    "one value at any axis": (lambda: diff(_half(3), onnxscale.bake(_images(), _half(1)).to_bytes()), ""),
+    "one value at any axis": (lambda: diff(_half(3), onnxscale.bake(images(), _half(1)).to_bytes()), ""),
     "an epsilon": (lambda: diff(INSTANCE, {**INSTANCE, "eps": 1e-5}), "eps is 1e-07 in A, 1e-05 in B"),
     "a mask": (lambda: diff({**INSTANCE, "mask": "m"}, INSTANCE), "mask is m in A, not given in B"),
     "a group": (lambda: diff(GROUPED, {**GROUPED, "mean": [[1.0, 2], [3, 4.1]]}), "first at 1, 1: 4 in A, 4.1 in B"),

@@ -148,8 +148,8 @@ class Called:
     [
         ({"layer.weight": MEAN}, "no statistics"),
         (torch.nn.BatchNorm1d(3).state_dict(), "eps is not stored"),
-        ({"s.mean": MEAN, "s.std": STD, "s.eps": torch.tensor(0.1)}, "'eps' stand.s. beside the statistics of 's'"),
-        ({"mean": MEAN, "std": STD, "epsilon": 1e-3}, "'epsilon' stand.s. beside"),
+        ({"s.mean": MEAN, "s.std": STD, "s.eps": torch.tensor(0.1)}, r"--dialect plus-eps"),
+        ({"mean": MEAN, "std": STD, "epsilon": 1e-3}, r"--dialect plus-eps"),
         ({"mean": MEAN, "std": STD[:2]}, "different widths"),
         ({"mean": MEAN, "std": STD * 0}, "std is 0"),
         ({"mean": MEAN * torch.nan, "std": STD}, "finite"),
@@ -252,3 +252,29 @@ def test_nothing_hostile_is_run_imported_or_opened(tmp_path: Path) -> None:
     for name, where in expected.items():
         assert said[name]["outcome"].startswith("StatisticsError: "), (where, said[name])
         assert said[name]["events"] == [] and said[name]["seconds"] < 2, (where, said[name])
+
+
+@pytest.mark.parametrize("names", [("pixel_mean", "pixel_std"), ("x_mean", "x_std"), ("input_mean", "input_std")])
+def test_buffers_that_say_whose_they_are(names: tuple[str, str]) -> None:
+    net = torch.nn.Linear(3, 2)
+    net.register_buffer(names[0], MEAN), net.register_buffer(names[1], STD)
+    mean, std = MEAN.double().numpy(), STD.double().numpy()
+    np.testing.assert_array_equal(of(saved(net.state_dict())), (ROWS - mean) / std)
+    whole = torch.nn.ModuleDict({"encoder": net})
+    np.testing.assert_array_equal(of(saved(whole.state_dict())), (ROWS - mean) / std)
+
+
+def test_a_scale_and_a_shift_do_not_say_what_they_do() -> None:
+    net = torch.nn.Linear(3, 2)  # LPIPS calls its mean and std so
+    net.register_buffer("shift", MEAN), net.register_buffer("scale", STD)
+    mean, std = MEAN.double().numpy(), STD.double().numpy()
+    with pytest.raises(StatisticsError, match=r"--dialect affine.*--dialect shift-div"):
+        of(saved(net.state_dict()))
+    np.testing.assert_array_equal(of(saved(net.state_dict()), dialect="shift-div"), (ROWS - mean) / std)
+    np.testing.assert_array_equal(of(saved(net.state_dict()), dialect="affine"), ROWS * std + mean)
+
+
+def test_an_inverse_of_the_std_multiplies() -> None:
+    held = {"encoder.global_cmvn.mean": MEAN, "encoder.global_cmvn.istd": 1 / STD, "encoder.w": STD}
+    want = (ROWS - MEAN.double().numpy()) * (1 / STD).double().numpy()
+    np.testing.assert_array_equal(of(saved(held)), want)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,27 @@ def test_an_epsilon_is_read_in_the_way_that_is_said() -> None:
     both = {"mean": [1.0], "var": [0.25], "epsilon": 1e-3}
     assert one(both, dialect="eps-inside").transform()(x)[0] == 1 / np.sqrt(0.25 + 1e-3)
     assert one(both, dialect="plus-eps").transform()(x)[0] == 1 / (0.5 + 1e-3)
+
+
+def test_one_factor_beside_several_means_is_asked_for() -> None:
+    opencv = {"mean": [104.0, 117.0, 123.0], "scale": 0.017}  # blobFromImage multiplies
+    with pytest.raises(StatisticsError, match=r"--dialect standard: .*--dialect scale-mul"):
+        one(opencv)
+    close(one(opencv, dialect="scale-mul"), (PIXELS - opencv["mean"]) * 0.017)
+    close(one({"mean": [104.0, 117.0, 123.0], "scale": [2.0, 3.0, 4.0]}), (PIXELS - opencv["mean"]) / [2.0, 3.0, 4.0])
+
+
+def test_a_damaged_matrix_of_kaldis_is_refused() -> None:
+    for data in (
+        b"[ 1 2 3\n 4 5 ]\n",
+        b"[ 1 2-3 3\n 4 5 6 ]\n",
+        b"utt [ 1 2 3\n 4e 5 6 ]",
+        b"\0BDM \4\2\0\0\0\4\3\0\0\0abc",
+        b"\0BFM \4",
+    ):
+        with pytest.raises(StatisticsError):
+            one(data, dialect="mean-var")
+    started = time.monotonic()
+    with pytest.raises(StatisticsError):
+        one(b"[ 1 1" + b"\n" * 900_000 + b" ")
+    assert time.monotonic() - started < 20

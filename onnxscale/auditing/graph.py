@@ -209,9 +209,10 @@ def _resolved(repo: Repository, code: Facts, operand: Operand, table: Table | No
         return operand
     if operand.module:
         stem = operand.module.strip(".").rpartition(".")[2]
-        for path in repo.modules.get(stem, ()) or repo.modules.get(operand.text.split(".")[0], ()):
+        heads = dict.fromkeys((stem, operand.name.split(".")[0], operand.text.split(".")[0]))
+        for path in (p for h in heads for p in repo.modules.get(h, ())):
             held = repo.files[path].constants
-            for called in (operand.name, operand.text, operand.text.rpartition(".")[2]):
+            for called in (operand.name, operand.text, operand.name.rpartition(".")[2]):
                 name, _, at = called.partition("#")
                 found = held.get(name)
                 if found is not None and (not at or (found.ndim and int(at) < len(found))):

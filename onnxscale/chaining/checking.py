@@ -104,7 +104,8 @@ def _scaled(ends: Ends, reason: str) -> str:
         known = changes.constants(inside)
         by = f"with mean {brief(known['mean'])}, std {brief(known['std'])}" if known else f"({taken.inside.prose()})"
         return f"scaled twice {by}: {source} gives it scaled already, and {target} scales it itself"
-    reason = re.sub(r"\bthe first\b|\bA\b", lambda m: source, re.sub(r"\bthe second\b|\bB\b", lambda m: target, reason))
+    called = {"A": source, "B": target, "the first": source, "the second": target}
+    reason = re.sub(r"\b(?:A|B|the first|the second)\b", lambda m: called[m[0]], reason)
     more = f"; {target} then scales it itself ({taken.inside.prose()}), which makes it scaled twice" if itself else ""
     return f"{source} gives {given.space.prose()}; {target} takes {taken.space.prose()}: {reason}{more}"
 

@@ -50,9 +50,11 @@ def fix(chain: Chain, into: str = "") -> tuple[Baked, tuple[Checked, ...]]:
     outputs: dict[str | None, Fitted] = {}
     for e in mine:
         if e.edge.source == into:
-            if e.edge.output in outputs:
+            others = [o for o in report.edges if (o.edge.source, o.edge.output) == (into, e.edge.output) and o is not e]
+            if others:
+                also = ", ".join(f"{o.edge.target}.{o.edge.input}" for o in others)
                 raise ChainError(
-                    f"{into}.{e.edge.output} feeds several stages that take different values; fix those instead"
+                    f"{into}.{e.edge.output} feeds {also} too, which would get other values; fix {e.edge.target} instead"
                 )
             outputs[e.edge.output] = _fitted(e, taking=False)
     statistics = Statistics(inputs, outputs, source)

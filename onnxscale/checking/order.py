@@ -25,6 +25,10 @@ THRESHOLD = 5.0  # nats that a cycle must gain, of two columns among two
 SIMPLER = 1.3  # how much more the assignment must gain than exchanges of two columns, one after the other
 SMALL = 0.08  # share of the best cycle's gain below which another is chance beside it
 WEAK = 2.0  # nats that one column of a cycle may lose
+FITS, BETTER = (
+    6.0,
+    0.6,
+)  # strain of a cycle's columns where they go, from which it must be less than this share of theirs before
 FEWEST = 10  # rows that are not the commonest value, for a column's correlations to say anything
 SUSPECTED = 1200  # columns that are compared with one another
 
@@ -109,13 +113,22 @@ def _proven(rule: _Rule, place: Array) -> list[tuple[tuple[int, ...], float, tup
             there[list(to)] = list(to.values())
             paid = _total(there, rule.gain, rule.bond, rule.cost) - _total(back, rule.gain, rule.bond, rule.cost)
             weakest = min(float(rule.gain[j, k]) for j, k in to.items())
-            if weakest > -WEAK and paid > (need + rule.cost * (len(to) - 2)) * ease**2:
+            needed = (need + rule.cost * (len(to) - 2)) * ease**2
+            if weakest > -WEAK and paid > needed and _fits(rule, to):
                 found.append((tuple(to), paid, tuple(to.values())))
         if found:  # what the exchange of two explains nearly as well is one
             whole, last = found[0], found[-1]
             kept.append(last if whole[1] < SIMPLER * last[1] + need else whole)
     best = max((paid for _, paid, _ in kept), default=0.0)
     return [k for k in kept if k[1] > SMALL * best]
+
+
+def _fits(rule: _Rule, to: dict[int, int]) -> bool:
+    """Whether the columns fit where they go, or plainly better than where they were: what has left its law for no other, as counts do
+    that were moved by a fraction, is likelier anywhere else and still belongs nowhere."""
+    mine, theirs = rule.columns[list(to)], rule.columns[list(to.values())]
+    after = float(np.nanmean(fitted(rule.reference, rule.sample, mine, theirs).strain))
+    return after < max(FITS, BETTER * float(np.nanmean(rule.fit.strain[mine])))
 
 
 def _readings(rule: _Rule, place: Array, cycle: tuple[int, ...]) -> list[dict[int, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from onnxscale.converting import encoders, nodes
+from onnxscale.converting import encoders, iterating, nodes
 from onnxscale.converting.columns import Column, every
 from onnxscale.errors import PlanError, StatisticsError
 from onnxscale.worker import Failure, Runnable, started
@@ -58,6 +58,7 @@ def exported(estimator: Any, columns: Sequence[Column], opset: int, ml: int | No
             IndexError,
             PlanError,
             AssertionError,
+            StatisticsError,
         ) as error:
             reasons.append(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
             continue
@@ -94,7 +95,7 @@ def _exported(
     else:
         types = [("X", (StringTensorType if columns[0].text else number)([None, len(columns)]))]
     wanted = min(opset, __max_supported_opset__)
-    conversions, shapes = encoders.tables()
+    conversions, shapes = ({**a, **b} for a, b in zip(encoders.tables(), iterating.tables(), strict=True))
     made = convert_sklearn(
         estimator, initial_types=types, target_opset={"": wanted, "ai.onnx.ml": min(ml or NEWEST_ML, NEWEST_ML)},
         custom_conversion_functions=conversions, custom_shape_calculators=shapes,

@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,37 @@ def opened(
     if isinstance(source, np.ma.MaskedArray):
         return arrays.of_array(np.ma.filled(source.astype(np.float64), np.nan), chosen)
     if isinstance(source, np.ndarray):
-        return arrays.of_array(source, chosen)
+        named = source.dtype.names  # of a structured array
+        return arrays.of_columns({n: source[n] for n in named}, chosen) if named else arrays.of_array(source, chosen)
     if isinstance(source, Mapping):
         return arrays.of_columns(source, chosen)
-    if frames.is_frame(source):
-        return frames.of_frame(source, chosen, {})
+    with engines.said("the frame cannot be read"):
+        table = frames.table(source)
+        if frames.is_frame(table):
+            return frames.of_frame(table, chosen, {})
     if hasattr(source, "__array__") or isinstance(source, memoryview) or _is_numbers(source):
-        return opened(frames.of_series(source) if hasattr(source, "to_frame") else np.asarray(source), chosen)
+        return opened(frames.of_series(source) if hasattr(source, "to_frame") else arrays.array(source), chosen)
     if isinstance(source, Iterable):
-        return arrays.of_batches(source, chosen)
+        return _of_batches(source, chosen)
     raise DataError(f"a {type(source).__name__} is no data; expected files, a frame, an array, columns or batches")
+
+
+def _of_batches(given: Iterable[Any], chosen: Selection) -> Data:
+    """Frames or arrays, one after the other, told by the first one."""
+    once = iter(given) is given
+    stream = iter(given)
+    head = next(stream, None)
+    if head is None:
+        raise DataError("no data: there are no batches")
+    if hasattr(given, "tocsr"):
+        raise DataError(
+            "a sparse matrix: pass its rows as arrays, such as (m[i:i+1000].toarray() for i in range(0, m.shape[0], 1000))"
+        )
+    rest: Iterable[Any] = chain([head], stream) if once else given
+    with engines.said("the frames cannot be read"):
+        if frames.is_frame(frames.table(head)):
+            return frames.of_frames(head, rest, chosen, once=once)
+    return arrays.of_batches(head, rest, chosen, once=once)
 
 
 def _is_numbers(source: object) -> bool:

@@ -6,7 +6,6 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from onnxscale.errors import DataError, names
 from onnxscale.step import Array
 
 ROWS = 1 << 16  # of a batch
+NUMBERS = "fiub"  # kinds of dtype
 RATIO, FREE = 200, 64 << 20  # how many times its size an array may unpack to, where it is larger than so many bytes
 # what zipfile and numpy raise for a damaged file: numpy reads the header of an array as Python's syntax
 _DAMAGE = (
@@ -49,31 +49,40 @@ def of_columns(given: Mapping[Any, Any], chosen: Selection) -> Data:
     return _data([(arrays, "the columns")], tuple(map(str, given)), chosen, {})
 
 
-def of_batches(given: Iterable[Any], chosen: Selection) -> Data:
-    """Arrays of (n, F), one after the other. An iterator can be read once, so that what needs a second pass is refused; a list
-    can be read again."""
-    once = iter(given) is given
-    stream = iter(given)
-    head = np.asarray(next(stream, np.zeros((0, 0))))
-    whole = _columns(head, "the first batch", chosen)
+def array(given: object) -> Array:
+    """Something that numpy takes for an array. Raises DataError for rows of different lengths."""
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise DataError(f"no array of numbers ({error})") from None
+
+
+def of_batches(head: Any, rest: Iterable[Any], chosen: Selection, *, once: bool) -> Data:
+    """Arrays of (n, F), one after the other; head: the first of them. An iterator (once) can be read once, so that what needs a
+    second pass is refused; a list can be read again."""
+    whole = _columns(array(head), "the first batch", chosen)
     first = _flat(whole, chosen)
     if not first.size:
         raise DataError("the batches hold no rows")
     if chosen.where or chosen.shard != (1, 1):
         raise DataError("a row condition or a shard of batches: choose the rows before they are passed")
     columns = chosen.chosen([str(i) for i in range(first.shape[1])], "the batches")
-    dtype = _floating([first])
-    rest = chain([head], stream) if once else given
+    # what comes later may be wider than the first one, and only a list says so now
+    held = [array(b).dtype for b in rest] if isinstance(rest, list | tuple) else [first.dtype]
+    stored = _common(held)
+    dtype = _floating([stored]) if isinstance(rest, list | tuple) else np.float64
 
     def read(asked: Sequence[int]) -> Iterator[Batch]:
         wanted = [columns[i] for i in asked]
         for at, values in enumerate(rest, 1):
-            found = _flat(_columns(np.asarray(values), f"batch {at}", chosen), chosen)
+            found = _flat(_columns(array(values), f"batch {at}", chosen), chosen)
             if found.shape[1] != first.shape[1]:
                 raise DataError(f"batch {at} has {found.shape[1]} columns, the first one {first.shape[1]}")
-            yield Batch(found[:, wanted].astype(dtype))
+            if found.dtype.kind not in NUMBERS:
+                raise DataError(f"batch {at} is {found.dtype}, no numbers")
+            yield Batch(found[:, wanted].astype(_floating([found.dtype]) if once else dtype))
 
-    dtypes = (str(first.dtype),) * len(columns)
+    dtypes = (stored.name,) * len(columns)
     return Data((), dtypes, (Part(read),), once=once, shape=_shape(whole, len(dtypes), chosen))
 
 
@@ -94,9 +103,11 @@ def loaded(path: Path) -> Array | dict[str, Array]:
                 )
         with np.load(path, allow_pickle=False) as held:
             found: dict[str, Array] = {e.filename.removesuffix(".npy"): _entry(path, e, held) for e in entries}
-            return found
     except _DAMAGE as error:
         raise DataError(f"{path}: cannot be read as numpy arrays ({str(error)[:200]})") from None
+    if not found:
+        raise DataError(f"{path}: no array in it")
+    return found
 
 
 def _entry(path: Path, entry: zipfile.ZipInfo, held: Any) -> Array:
@@ -175,35 +186,41 @@ def _data(
         tables = [([_flat(arrays[0], chosen)], where) for arrays, where in tables]
     known = columns or tuple(str(i) for i in range(_width(tables[0][0])))
     index = chosen.chosen(known, what)
-    dtypes = _dtypes(tables[0][0])
-    bad = [known[i] for i in index if np.dtype(dtypes[i]).kind not in "fiub"]
+    each = [_dtypes(arrays) for arrays, _ in tables]
+    dtypes = {i: _common([own[i] for own in each]) for i in index}
+    bad = [i for i in index if dtypes[i].kind not in NUMBERS]
     if bad:
         raise DataError(
-            f"{what}: {names(bad)} are not numbers ({dtypes[known.index(bad[0])]}); leave them out with --exclude"
+            f"{what}: {names(known[i] for i in bad)} are not numbers ({dtypes[bad[0]]}); leave them out with --exclude"
         )
-    dtype = np.result_type(*(_floating([np.zeros(0, dtypes[i])]) for i in index))
+    dtype = _floating(dtypes.values())
     parts = [part for arrays, where in tables for part in _parts(arrays, index, dtype, where)]
     return Data(
         tuple(known[i] for i in index) if columns else (),
-        tuple(dtypes[i] for i in index),
+        tuple(dtypes[i].name for i in index),
         sharded(parts, chosen.shard),
         about,
         shape=() if columns else _shape(whole, len(index), chosen),
     )
 
 
-def _dtypes(arrays: list[Array]) -> list[str]:
-    return [str(arrays[0].dtype)] * arrays[0].shape[-1] if _is_matrix(arrays) else [str(a.dtype) for a in arrays]
+def _dtypes(arrays: list[Array]) -> list[np.dtype[Any]]:
+    return [arrays[0].dtype] * arrays[0].shape[-1] if _is_matrix(arrays) else [a.dtype for a in arrays]
+
+
+def _common(dtypes: list[np.dtype[Any]]) -> np.dtype[Any]:
+    """The dtype that holds the values of all these, or the first one that is no number."""
+    bad = [d for d in dtypes if d.kind not in NUMBERS]
+    return bad[0] if bad else np.result_type(*dtypes)
 
 
 def _is_matrix(arrays: list[Array]) -> bool:
     return len(arrays) == 1 and arrays[0].ndim > 1
 
 
-def _floating(arrays: list[Array]) -> type[np.floating[Any]]:
-    """float32 where that holds every value exactly, else float64."""
-    narrow = all(a.dtype in (np.float32, np.float16, np.bool_, np.int8, np.uint8, np.int16, np.uint16) for a in arrays)
-    return np.float32 if narrow else np.float64
+def _floating(dtypes: Iterable[np.dtype[Any]]) -> type[np.floating[Any]]:
+    """float32 where that holds every value of these exactly, else float64."""
+    return np.float32 if all(np.can_cast(d, np.float32) for d in dtypes) else np.float64
 
 
 def _parts(arrays: list[Array], index: list[int], dtype: Any, what: str) -> Iterator[Part]:

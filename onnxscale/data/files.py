@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxscale import remote
+from onnxscale.data import compressed
 from onnxscale.errors import DataError, names
 
 WHOLE = 16 << 20  # a file up to this size is hashed as a whole; of a larger one so many bytes, spread over it
@@ -19,43 +20,54 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Kind:
-    """A format of files. name: of it. suffixes: of such files. magic: what they start with, or nothing."""
+    """A format of files. name: of it. suffixes: of such files. magic: what they start with, or nothing. text: whether they may be
+    compressed, with a suffix more. also: suffixes of such files and of others, taken in a folder where nothing else is data."""
 
     name: str
     suffixes: tuple[str, ...]
     magic: tuple[bytes, ...] = ()
+    text: bool = False
+    also: tuple[str, ...] = ()
+
+    def is_one(self, path: str, *, also: bool = False) -> bool:
+        """Whether a file is one by its suffix."""
+        name = compressed.bare(path) if self.text else path.lower()
+        return name.endswith((*self.suffixes, *(self.also if also else ())))
 
 
 def expanded(source: object, kinds: Iterable[Kind]) -> list[str]:
     """The paths and URLs that a source names, in order: files as they are, patterns and folders as the files in them whose
     suffix is a format's. Names that start with . or _ are not data. Raises DataError where there is none."""
-    known = tuple(s for k in kinds for s in k.suffixes)
+    rows = list(kinds)
     items = source if isinstance(source, list | tuple) else [source]
     found: list[str] = []
     for item in items:
         text = os.fspath(item) if isinstance(item, os.PathLike) else str(item)
-        there = _far(text, known) if remote.is_url(text) else _near(text, known)
+        there = _far(text, rows) if remote.is_url(text) else _near(text, rows)
         if not there:
-            raise DataError(f"{text}: no such file, and no folder or pattern with files of data ({', '.join(known)})")
+            known = ", ".join(s for k in rows for s in k.suffixes)
+            raise DataError(f"{text}: no such file, and no folder or pattern with files of data ({known})")
         found += there
+    odd = [f for f in found if any("\udc80" <= c <= "\udcff" for c in f)]
+    if odd:
+        raise DataError(f"{names(odd)}: a name that is not UTF-8, which engines cannot open; rename it")
     twice = sorted({f for f in found if found.count(f) > 1}) if len(found) < 10_000 else []
     if twice:
         raise DataError(f"{names(twice)}: given twice")
     return found
 
 
-def _near(text: str, known: tuple[str, ...]) -> list[str]:
+def _near(text: str, kinds: list[Kind]) -> list[str]:
     path = Path(text)
     if path.is_dir():
-        return sorted(
-            str(p) for p in path.rglob("*") if p.is_file() and _is_data(p.relative_to(path).as_posix(), known)
-        )
+        there = {p.relative_to(path).as_posix(): str(p) for p in path.rglob("*") if p.is_file()}
+        return sorted(there[n] for n in _data(list(there), kinds))
     if path.is_file():
         return [text]
-    return sorted(p for p in glob.glob(text, recursive=True) if Path(p).is_file() and _is_data(p, ()))
+    return sorted(p for p in glob.glob(text, recursive=True) if Path(p).is_file() and not _hidden(p))
 
 
-def _far(url: str, known: tuple[str, ...]) -> list[str]:
+def _far(url: str, kinds: list[Kind]) -> list[str]:
     """A URL is one file unless it is a pattern or ends with a slash; then its store is asked for what there is."""
     if not url.endswith("/") and "*" not in url:
         return [url]
@@ -63,18 +75,23 @@ def _far(url: str, known: tuple[str, ...]) -> list[str]:
         import fsspec
 
         system, path = fsspec.core.url_to_fs(url)
-        listed = system.glob(path) if "*" in url else system.find(path)
-        there = sorted(p for p in listed if _is_data(p, known))
-        return [system.unstrip_protocol(p) for p in there]
+        there = _data(list(system.glob(path) if "*" in url else system.find(path)), kinds)
+        return [system.unstrip_protocol(p) for p in sorted(there)]
     except ImportError:
         raise DataError(f"{url}: files behind a URL need fsspec: pip install 'onnxscale[remote]'") from None
     except Exception as error:  # noqa: BLE001  each file system raises its own types
         raise DataError(f"{url}: cannot be listed ({str(error)[:200] or type(error).__name__})") from None
 
 
-def _is_data(path: str, known: tuple[str, ...]) -> bool:
-    hidden = any(part.startswith((".", "_")) for part in path.split("/") if part not in (".", ".."))
-    return not hidden and (not known or path.lower().endswith(known))
+def _data(listed: list[str], kinds: list[Kind]) -> list[str]:
+    """Which of these are data by their names."""
+    seen = [p for p in listed if not _hidden(p)]
+    found = [p for p in seen if any(k.is_one(p) for k in kinds)]
+    return found or [p for p in seen if any(k.is_one(p, also=True) for k in kinds)]
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith((".", "_")) for part in path.split("/") if part not in (".", ".."))
 
 
 def kind_of(paths: list[str], kinds: Iterable[Kind]) -> Kind:
@@ -97,8 +114,8 @@ def _kind(path: str, kinds: list[Kind]) -> Kind | None:
         marked = [k for k in kinds if any(head.startswith(m) for m in k.magic)]
         if marked:
             return marked[0]
-    bare = path.partition("?")[0].lower() if remote.is_url(path) else path.lower()
-    return next((k for k in kinds if bare.endswith(k.suffixes)), None)
+    bare = path.partition("?")[0] if remote.is_url(path) else path
+    return next((k for k in kinds if k.is_one(bare, also=True)), None)
 
 
 def fingerprint(paths: list[str], *, whole: bool = False) -> dict[str, Any]:

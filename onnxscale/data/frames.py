@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,39 @@ def is_frame(source: object) -> bool:
     return isinstance(found, nw.DataFrame | nw.LazyFrame)
 
 
+def table(source: Any) -> Any:
+    """A record batch as a pyarrow table; anything else as it is."""
+    if type(source).__name__ == "RecordBatch" and type(source).__module__.startswith("pyarrow"):
+        import pyarrow as pa
+
+        return pa.Table.from_batches([source])
+    return source
+
+
+def of_frames(head: Any, rest: Iterable[Any], chosen: Selection, *, once: bool) -> Data:
+    """Frames, one after the other, of the same columns in whatever order; head: the first of them. Raises DataError where the
+    columns differ and none are named."""
+    import narwhals.stable.v2 as nw
+
+    if chosen.shard != (1, 1):
+        raise DataError("a shard of batches: choose the rows before they are passed")
+    first = of_frame(table(head), chosen, {})
+    known = set(nw.from_native(table(head)).collect_schema().names())
+    named = replace(chosen, columns=first.names, exclude=())
+
+    def read(asked: Sequence[int]) -> Iterator[Batch]:
+        for at, item in enumerate(rest, 1):
+            own = set(nw.from_native(table(item)).collect_schema().names())
+            if own != known and not chosen.columns:
+                raise DataError(
+                    f"batch {at}: its columns are {names(sorted(own))}, those of the first one {names(sorted(known))}"
+                )
+            for values, missing in of_frame(table(item), named, {}).batches(asked):
+                yield Batch(values.astype(np.float64), missing)
+
+    return Data(first.names, first.dtypes, (Part(read),), first.about, once=once)
+
+
 def of_series(source: Any) -> Any:
     """A series as a frame of one column."""
     return source.to_frame()
@@ -43,10 +77,13 @@ def of_frame(source: object, chosen: Selection, about: Mapping[str, Any], engine
     index = chosen.chosen(known, _first(about))
     columns, types = [known[i] for i in index], [types[i] for i in index]
     bad = [n for n, t in zip(columns, types, strict=True) if not (t.is_numeric() or t == nw.Boolean)]
-    patterns = [n for n in columns if name == "polars" and n.startswith("^") and n.endswith("$")]
-    if patterns:
+    taken = [
+        n for n in columns if (name == "polars" and n[:1] + n[-1:] == "^$") or (name == "duckdb" and n in ("*", ""))
+    ]
+    if taken:
+        other = "polars" if name == "duckdb" else "pyarrow"
         raise DataError(
-            f"{names(patterns)}: Polars takes such a name for a pattern of names; rename it, or use --engine pyarrow"
+            f"{names(taken)}: {name.capitalize()} takes such a name for a pattern of names; rename it, or use --engine {other}"
         )
     if bad:
         raise DataError(not_numbers(_first(about), bad, types[columns.index(bad[0])]))
@@ -130,11 +167,12 @@ def _filtered(part: Any, where: str) -> Any:
 def _batches(whole: Any, columns: Sequence[int], engine: str, dtype: Any) -> Iterator[Batch]:
     import narwhals.stable.v2 as nw
 
-    frame = whole.select(nw.nth(*columns))
-
+    # no name of the user's is in a query: some engines take "*" and the like for something else
+    frame = whole.select(*(nw.nth(c).alias(f"c{i}") for i, c in enumerate(columns)))
     if isinstance(frame, nw.DataFrame):
         for at in range(0, len(frame), ROWS):
-            yield from _of_arrow(frame[at : at + ROWS].to_arrow(), dtype)
+            rows = nw.maybe_reset_index(frame[at : at + ROWS])  # pandas would hand its index over as one more column
+            yield from _of_arrow(rows.to_arrow(), dtype)
         return
     stream = STREAMS.get(engine)
     if stream is None:
@@ -182,7 +220,13 @@ def _dask(native: Any) -> Iterator[Any]:
 
 
 def _ibis(native: Any) -> Iterator[Any]:
-    yield from native.to_pyarrow_batches(chunk_size=ROWS)
+    try:
+        yield from native.to_pyarrow_batches(chunk_size=ROWS)
+    except AttributeError as error:
+        raise DataError(
+            f"this version of Ibis gives no batches of this table ({error}); pass its backend's own table, such as DuckDB's relation, "
+            f"or do without quantiles (exact=False)"
+        ) from None
 
 
 STREAMS: dict[str, Callable[[Any], Iterator[Any]]] = {

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from onnxscale.data.alike import Layout, Schema
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 MAGIC = b"PAR1"
 ROWS = 1 << 16  # of a batch
 
 
-def scan(paths: list[str]) -> Any:
+def layouts(paths: Sequence[str], system: Any) -> Mapping[str, Layout]:
+    """The schema of each file."""
+    return {p: _schema(p, system) for p in paths}
+
+
+def _schema(path: str, system: Any) -> Schema:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        import polars as pl
+
+        found = pl.read_parquet_schema(path)
+        return Schema(tuple(found), tuple(map(str, found.values())))
+    with parquet.ParquetFile(path if system is None else system.open(path, "rb")) as file:
+        schema = file.schema_arrow
+    return Schema(tuple(schema.names), tuple(map(str, schema.types)))
+
+
+def scan(paths: list[str], layout: Layout) -> Any:
     """A polars LazyFrame of the files one below the other."""
     import polars as pl
 
+    del layout
     return pl.scan_parquet(paths, hive_partitioning=False)
 
 
-def dataset(paths: list[str], filesystem: Any) -> Any:
+def dataset(paths: list[str], system: Any, layout: Layout) -> Any:
     """A pyarrow dataset of the files."""
     from pyarrow import dataset as ds
 
-    return ds.dataset(paths, format="parquet", filesystem=filesystem, partitioning=None)
+    del layout
+    return ds.dataset(paths, format="parquet", filesystem=system, partitioning=None)
 
 
 def groups(path: str, filesystem: Any) -> list[int]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from onnxscale import remote
-from onnxscale.data import arrows, csvs, jsonlines, parquets
+from onnxscale.data import alike, arrows, csvs, jsonlines, parquets
+from onnxscale.data.alike import Files, Layout
 from onnxscale.data.base import Batch, Data, Part, Selection, sharded
 from onnxscale.data.files import Kind
 from onnxscale.errors import DataError, names
@@ -21,42 +22,68 @@ ROWS = 1 << 16  # of a batch
 
 @dataclass(frozen=True)
 class Table(Kind):
-    """A format of tables. scan: paths -> a polars LazyFrame. dataset: paths, file system -> a pyarrow dataset."""
+    """A format of tables. layouts: paths, file system -> what is in each file that holds anything. scan: paths of one layout -> a
+    polars LazyFrame. dataset: paths of one layout, file system -> a pyarrow dataset."""
 
-    scan: Callable[[list[str]], Any] = parquets.scan
-    dataset: Callable[[list[str], Any], Any] = parquets.dataset
+    layouts: Callable[[Sequence[str], Any], Mapping[str, Layout]] = parquets.layouts
+    scan: Callable[[list[str], Any], Any] = parquets.scan
+    dataset: Callable[[list[str], Any, Any], Any] = parquets.dataset
+
+    def files(self, paths: Sequence[str], chosen: Selection) -> tuple[Files, Selection]:
+        """These files as one table; see alike.files. Raises DataError."""
+        system, inner = _system(list(paths))
+        return alike.files(self.layouts(inner, system), chosen)
 
 
 TABLES = (
-    Table("parquet", parquets.SUFFIXES, (parquets.MAGIC,), parquets.scan, parquets.dataset),
-    Table("arrow", arrows.SUFFIXES, (arrows.MAGIC,), arrows.scan, arrows.dataset),
-    Table("jsonlines", jsonlines.SUFFIXES, (), jsonlines.scan, jsonlines.dataset),
-    Table("csv", csvs.SUFFIXES, (), csvs.scan, csvs.dataset),
-)
+    Table("parquet", parquets.SUFFIXES, (parquets.MAGIC,), False, (), parquets.layouts, parquets.scan, parquets.dataset),
+    Table(
+        "arrow", arrows.SUFFIXES, (arrows.MAGIC, arrows.STREAM, arrows.FEATHER1), False, (),
+        arrows.layouts, arrows.scan, arrows.dataset,
+    ),
+    Table("jsonlines", jsonlines.SUFFIXES, (), True, (jsonlines.PLAIN,), jsonlines.layouts, jsonlines.scan, jsonlines.dataset),
+    Table("csv", csvs.SUFFIXES, (), True, (), csvs.layouts, csvs.scan, csvs.dataset),
+)  # fmt: skip
 
 
-def of_files(table: Table, paths: list[str], chosen: Selection, about: Mapping[str, Any]) -> Data:
-    """By pyarrow, in batches, without a frame. Raises DataError."""
+def only_pyarrow(table: Table, path: str) -> bool:
+    """Whether Polars does not read this file: an Arrow stream, or what bzip2 has compressed."""
+    if remote.is_url(path):
+        return True
+    return path.lower().endswith(".bz2") or (table.name == "arrow" and arrows.is_stream(path, None))
+
+
+def of_files(table: Table, paths: list[str], files: Files, chosen: Selection, about: Mapping[str, Any]) -> Data:
+    """By pyarrow, in batches, without a frame. paths: as they were given. Raises DataError."""
     try:
         import pyarrow as pa
     except ImportError:
         raise DataError(
             f"{paths[0]}: reading {table.name} needs polars or pyarrow: pip install 'onnxscale[fit]' or 'onnxscale[parquet]'"
         ) from None
-    system, inner = _system(paths)
+    system, _ = _system(paths)
     try:
-        held = table.dataset(inner, system)
-        columns = [held.schema.names[i] for i in chosen.chosen(held.schema.names, paths[0])]
-        _numbers_only({n: held.schema.field(n).type for n in columns}, paths[0])
-        types = [held.schema.field(n).type for n in columns]
+        held = [table.dataset(group, system, layout) for group, layout in files.groups]
+        known = _types(held[0].schema, files)
+        columns = [list(known)[i] for i in chosen.chosen(list(known), paths[0])]
+        _numbers_only({n: known[n] for n in columns}, paths[0])
+        types = [known[n] for n in columns]
         dtype = np.float32 if all(t in (pa.float32(), pa.float16(), pa.bool_()) for t in types) else np.float64
-        condition = _condition(chosen.where, held.schema.names) if chosen.where else None
-        parts = _parts(table, inner, system, held, columns, dtype, condition)
+        condition = _condition(chosen.where, list(known)) if chosen.where else None
+        parts = _parts(table, files.paths, system, held, columns, dtype, condition)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise DataError(f"{paths[0]}: cannot be read as {table.name} ({error})") from None
     return Data(
         tuple(columns), tuple(map(str, types)), sharded(parts, chosen.shard), about, None, "pyarrow", group=chosen.group
     )
+
+
+def _types(schema: Any, files: Files) -> dict[str, Any]:
+    """The type of each column that all files have."""
+    import pyarrow as pa
+
+    own = {n: pa.float64() if n in files.numbers else pa.string() for n in (*files.numbers, *files.texts)}
+    return {n: own.get(n, schema.field(n).type) for n in files.columns or schema.names}
 
 
 def _system(paths: list[str]) -> tuple[Any, list[str]]:
@@ -121,7 +148,7 @@ def no_queries(where: str) -> None:
 
 
 def _parts(
-    table: Table, paths: list[str], system: Any, held: Any, columns: list[str], dtype: Any, condition: Any
+    table: Table, paths: list[str], system: Any, held: Sequence[Any], columns: list[str], dtype: Any, condition: Any
 ) -> list[Part]:
     def batches(stream: Callable[[list[str]], Iterator[Any]], asked: Sequence[int]) -> Iterator[Batch]:
         wanted = [columns[i] for i in asked]
@@ -137,7 +164,7 @@ def _parts(
         return lambda wanted: held.to_batches(columns=wanted, batch_size=ROWS, batch_readahead=1)
 
     if table.name != "parquet":
-        return [Part(partial(batches, fragment(f))) for f in held.get_fragments()]
+        return [Part(partial(batches, fragment(f))) for one in held for f in one.get_fragments()]
     counts = [(p, i, rows) for p in paths for i, rows in enumerate(parquets.groups(p, system))]
     return [Part(partial(batches, group(p, i)), None if condition else rows) for p, i, rows in counts]
 

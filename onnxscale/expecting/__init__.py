@@ -179,7 +179,7 @@ def _answer(
     subject = Subject(m, spec, sort, lead, behind, data, others, seconds)
     evidence: tuple[Evidence, ...] = ()
     for cue in CUES:
-        evidence += tuple(cue(subject))
+        evidence += _of_cue(cue, subject)
         tell(1)
     ranked = tuple(_ranked(BY_NAME[n], p, evidence, sort) for n, p in weighed(sort, evidence).items())
     telling = [e for e in evidence if e.scores]
@@ -195,6 +195,15 @@ def _answer(
     else:
         reason = f"{ranked[0].says} ({ranked[0].probability:.0%})"
     return Answer(spec, sort, verdict, reason, ranked, evidence, _looks(subject))
+
+
+def _of_cue(cue: Cue, subject: Subject) -> tuple[Evidence, ...]:
+    """What a cue finds. Constants that do not fit each other, or are text where numbers belong, are no evidence, and it is said."""
+    try:
+        return tuple(cue(subject))
+    except (ValueError, LookupError, ArithmeticError, TypeError) as error:
+        what = f"not weighed, the model's constants do not fit each other ({type(error).__name__}: {str(error)[:100]})"
+        return (Evidence(cue.__name__, what, {}),)
 
 
 def _baked(spec: InputSpec, port: ports.Port) -> Answer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,19 @@ class Refusal:
     """Why something cannot be folded. The plan prints it; nodes are inserted instead."""
 
     reason: str
+
+
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
+
+
+def tried(row: Callable[[Given], Answer | Refusal], given: Given) -> Answer | Refusal:
+    """What a row of a table answers for a node. A node whose constants contradict each other or its input (a permutation of other
+    axes, weights of another width, a group of 0) is one that no runtime takes: a Refusal, and verification says the rest."""
+    try:
+        return row(given)
+    except (ValueError, LookupError, ArithmeticError, TypeError) as error:
+        return Refusal(f"its operands do not fit each other ({type(error).__name__}: {str(error)[:100]})")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import onnx
 
 from onnxscale import graph
 from onnxscale.folding import bound, composing
-from onnxscale.folding.base import Absorber, Carried, Change, Error, Load, Reach, Refusal, Site
+from onnxscale.folding.base import Absorber, Carried, Change, Error, Load, Reach, Refusal, Site, tried
 from onnxscale.folding.lookups import Known, attributes, kind
 from onnxscale.folding.walk import Leaf, Trail
 from onnxscale.precision import UNIT
@@ -83,7 +83,7 @@ class Judge:
         affine = carried.affine()
         if key in self.monotone:
             site = self._site(leaf, carried, affine or _NONE, _reach(_NONE))
-            return self._settled(leaf, what, site, absorber(site))
+            return self._settled(leaf, what, site, tried(absorber, site))
         if affine is None:
             return Verdict(leaf, Absorption(what, "nothing", "the scaler is not affine"))
         if not (np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all()):
@@ -95,7 +95,7 @@ class Judge:
         narrow = _narrowed(carried)
         noise = composing.noise(carried, span)
         site = self._site(leaf, carried, affine, _noisy(bound.whole(affine, span, narrow), noise))
-        first = _entered(absorber(site), carried)
+        first = _entered(tried(absorber, site), carried)
         if not isinstance(first, Refusal) and self._within(first.error):
             return self._settled(leaf, what, site, first)
         why = first.reason if isinstance(first, Refusal) else self._too_far(first.error)
@@ -113,7 +113,7 @@ class Judge:
         lost = np.abs(zero - sum(parts)) + np.abs(zero) * (0.0 if _subtracts_first(carried.transform) else bound.SLACK)
         reach = bound.moved(affine, span, lost, unit, len(parts), narrow)
         site = self._site(leaf, carried, rest, _noisy(reach, noise))
-        second = _entered(absorber(site), carried)
+        second = _entered(tried(absorber, site), carried)
         if not isinstance(second, Refusal) and self._within(second.error):
             return replace(self._settled(leaf, what, site, second, "scale", why), subtract=parts)
         last = (
@@ -238,9 +238,9 @@ def _parts(zero: Array, dtype: str) -> tuple[Array, ...]:
     parts: list[Array] = []
     rest = zero
     for _ in range(2):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for the type is refused by who asked
             part = rest.astype(dtype).astype(np.float64)
+            rest = rest - part
         if part.any():
             parts.append(part)
-        rest = rest - part
     return tuple(parts)

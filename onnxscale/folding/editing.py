@@ -200,6 +200,8 @@ class Draft:
                 composing.nodes_of(transform, dtype) if composed else writing.lowered(transform, self.precision, dtype)
             )
             result = writing.emit(writer, carried.source, steps, carried.dtype, dtype, carried.dtype)
+            if dtype != carried.dtype and writing.normalizes(self.proto, source):
+                result = writer.node("Concat", result, axis=0)
             self._take(writer, node_key(node))
             self._shared[source, "scaled"] = result
         return self._shared[source, "scaled"]

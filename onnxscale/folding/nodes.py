@@ -6,7 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 
+from onnxscale import graph
 from onnxscale import precision as precisions
 from onnxscale.folding.base import Carried, Ints, Refusal
 from onnxscale.graph import ELEMENTS, Writer
@@ -15,6 +17,7 @@ from onnxscale.steps import OPERATORS
 from onnxscale.transform import Transform
 
 DOUBLE_CLIP = 8
+MOST_NAMES = 8
 
 
 def emit(writer: Writer, x: str, steps: list[Step], before: str, dtype: str, after: str) -> str:
@@ -31,6 +34,16 @@ def emit(writer: Writer, x: str, steps: list[Step], before: str, dtype: str, aft
     for step in late:
         x = OPERATORS[step.op].nodes(writer, x, step)
     return writer.node("Identity", x) if x == start else x
+
+
+def normalizes(proto: onnx.ModelProto, name: str) -> bool:
+    """Whether a layer normalization written in single nodes may read the tensor. onnxruntime fuses one together with a Cast
+    before it, into an operator for two types that it has no kernel of; a Concat of one tensor keeps the Cast out of that."""
+    names = [name]
+    for node in proto.graph.node:  # what an Identity gives is the tensor itself
+        if node.op_type == "Identity" and any(n in names for n in node.input):
+            names += node.output
+    return {"ReduceMean", "Sub"} <= {r.node.op_type for n in names[:MOST_NAMES] for r in graph.readers(proto.graph, n)}
 
 
 def clips_at_the_end(steps: list[Step]) -> list[Step]:

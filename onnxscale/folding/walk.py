@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from onnxscale import graph, walk
-from onnxscale.folding.base import Carried, Dim, Refusal
+from onnxscale.folding.base import Carried, Dim, Refusal, tried
 from onnxscale.folding.composing import arithmetic
 from onnxscale.folding.lookups import STANDARD, Known, attributes, sizes
 from onnxscale.folding.movement import MOVES, Move
@@ -93,7 +93,7 @@ def follow(proto: onnx.ModelProto, known: Known, first: Carried) -> Trail:
         move = Move(
             node, carried, attributes(node), known.constant, shape_of, lambda n: known.dims(n, shape_of), version
         )
-        made = PASSED[node.op_type](move)
+        made = tried(PASSED[node.op_type], move)
         if isinstance(made, Refusal):
             leaves.append(Leaf(node, ports, (), made.reason))
             continue

@@ -19,6 +19,7 @@ from onnxscale.step import Array
 
 POINTS = 64
 REACH, SLACK, MARGIN = 1.25, 0.03, 2.0  # measured on the tables of tests/test_guarding.py
+SURE = 3.0  # the margin where the correlations are known: the spread is then no cautious guess
 TOGETHER = 0.3  # the correlation that many features are taken to have where nobody knows; few features have more
 
 
@@ -45,7 +46,8 @@ def telling(q: Array, scaled: Sequence[Array], low: Array, high: Array, correlat
     top = float(raw.mean(axis=0) @ w)
     reached = max(m + REACH * _spread(y, w, None) for m, y in zip(means, hypotheses, strict=True))
     spread = _spread(raw, w, correlation)
-    if not np.isfinite([top, reached, spread]).all() or not w.any() or top - reached <= MARGIN * spread:
+    margin = MARGIN if correlation is None else SURE
+    if not np.isfinite([top, reached, spread]).all() or not w.any() or top - reached <= margin * spread:
         return "raw rows and scaled ones are too alike for a row to tell"
     # scores move to 0 and 1 by a constant, which goes into the threshold alone
     size = top - max(means)

@@ -110,4 +110,6 @@ def prometheus(found: Check) -> str:
 
 
 def _label(said: str) -> str:
-    return said.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """A label's value: the three escapes of the format, and control characters as text."""
+    lines = (clean(line).replace("\\", "\\\\").replace('"', '\\"') for line in said.split("\n"))
+    return "\\n".join(lines)

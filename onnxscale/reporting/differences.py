@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxscale import diffing
 from onnxscale.changes import Changed, digit
-from onnxscale.diffing import DIFFERS, SAME, Compared, Diff
+from onnxscale.diffing import DIFFERS, SAME, UNSCALED, Compared, Diff
 from onnxscale.effects import Effect
 from onnxscale.ports import Port
 from onnxscale.reporting.clean import clean
@@ -29,6 +29,8 @@ def text(d: Diff) -> str:
     head = f"the normalization is the same {what}" if d.same else f"the normalization is not the same {what}"
     if not d.same and all(t.verdict != DIFFERS for t in d.tensors):
         head = f"the normalization is the same {what}, the outputs are not"
+    if d.same and all(t.verdict == UNSCALED for t in d.tensors):
+        head = "neither carries a normalization that can be read; none was compared"
     lines = [
         f"{'SAME' if d.same else 'DIFFERS'}: {head}",
         f"  A {d.a.name} ({d.a.kind})",

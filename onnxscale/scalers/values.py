@@ -16,6 +16,8 @@ def numbers(values: object, name: str) -> Array:
         array = np.asarray(values)
     except ValueError:
         raise StatisticsError(f"{name}: expected numbers, got rows of different lengths") from None
+    if isinstance(values, list | tuple) and _says_true(values):  # numpy makes 1 of it, beside numbers
+        raise StatisticsError(f"{name}: expected numbers, got true or false among them")
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise StatisticsError(f"{name}: expected numbers, got {_sort(array)}")
     array = array.astype(np.float64)
@@ -23,6 +25,10 @@ def numbers(values: object, name: str) -> Array:
         raise StatisticsError(f"{name}: expected numbers, got an empty list")
     _each(np.isfinite(array), array, name, "a finite number")
     return constant(array)
+
+
+def _says_true(values: list[object] | tuple[object, ...]) -> bool:
+    return any(_says_true(v) if isinstance(v, list | tuple) else isinstance(v, bool | np.bool_) for v in values)
 
 
 def divisor(values: object, name: str) -> Array:

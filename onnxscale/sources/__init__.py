@@ -182,7 +182,8 @@ def _read_file(path: Path, reading: Reading) -> Statistics:
         if state.st_size > LARGEST:
             raise StatisticsError(f"{path}: {state.st_size:,} bytes; a statistics file has at most {LARGEST:,}")
         data = file.read(LARGEST + 1)
-    return _read_bytes(data, path.name, reading, path)
+    name = os.fsencode(path.name).decode("utf-8", "backslashreplace")  # it stands in records, which are UTF-8
+    return _read_bytes(data, name, reading, path)
 
 
 def _read_far(url: str, reading: Reading) -> Statistics:

@@ -23,9 +23,8 @@ from onnxscale.step import Array, Step
 from onnxscale.transform import Transform
 
 FLOOR = 1e-20
-_TEXT = re.compile(
-    rb"\s*(?:[^\s\[\]{}\"',]+\s+)?\[\s*(?:[-+\d.eE]+[ \t]+)+[-+\d.eE]+\s*\n\s*(?:[-+\d.eE]+[ \t]+)+[-+\d.eE]+\s*\]\s*"
-)
+_ROW = rb"[ \t]*(?:[-+\d.eE]+[ \t]+)+[-+\d.eE]+[ \t\r]*"
+_TEXT = re.compile(rb"\s*(?:[^\s\[\]{}\"',]+\s+)?\[[ \t\r]*\n?" + _ROW + rb"\n" + _ROW + rb"\]\s*")
 _BINARY = re.compile(rb"(?:[^\s\0]+ )?\0B([DF])M \x04", re.DOTALL)
 _FORMULAS = {
     "mean-var": "(x - mean) / sqrt(var), apply-cmvn --norm-vars=true, WeNet",
@@ -59,7 +58,10 @@ def read(data: bytes, reading: Reading) -> Statistics:
 
 def _text(data: bytes) -> Array:
     rows = data[data.index(b"[") + 1 : data.rindex(b"]")].strip().split(b"\n")
-    return np.array([[float(v) for v in row.split()] for row in rows])
+    try:
+        return np.array([[float(v) for v in row.split()] for row in rows])
+    except ValueError:
+        raise StatisticsError("a matrix of Kaldi's with rows of different lengths, or with what is no number") from None
 
 
 def _binary(data: bytes) -> Array:
@@ -101,8 +103,11 @@ def _moments(sums: Array, squares: Array, count: Any) -> tuple[Array, Array]:
         raise StatisticsError(
             f"sums of shape {sums.shape} and squares of {squares.shape} over {count} frames are no CMVN statistics"
         )
-    mean = sums / float(count)
-    var = squares / float(count) - mean * mean
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = sums / float(count)
+        var = squares / float(count) - mean * mean
+    if not np.isfinite(mean).all() or not np.isfinite(var).all():
+        raise StatisticsError("sums so large that their moments are not finite")
     if (var < -1e-6 * mean * mean).any():
         raise StatisticsError("a variance below zero: the squares do not belong to the sums")
     return mean, np.maximum(var, FLOOR)

@@ -16,6 +16,7 @@ from onnxscale.statistics import Reading
 from onnxscale.step import Step
 from onnxscale.transform import Transform
 
+CLIPPED = ("minmax", "maxabs")
 Make = Callable[[dict[str, Any], Reading], Scaler]
 
 
@@ -31,6 +32,11 @@ def of_keys(found: dict[str, Any], reading: Reading) -> tuple[Scaler, dict[str, 
             and reading.kind in ("", dialect.kind)
             and reading.dialect in ("", dialect.name)
         ):
+            if found.get("clip") not in (None, False) and dialect.kind not in CLIPPED:
+                raise StatisticsError(
+                    f"'clip' is read of min-max and max-abs scalers; of a {dialect.kind} one it would be left out. Write it as "
+                    f"kind: steps, with Max and Min last (onnxscale schema stats)"
+                )
             return dialect.make(found, reading), found
     fits = [d for d in DIALECTS if d.needs <= keys <= d.needs | d.may]
     if reading.dialect and fits:
@@ -121,6 +127,15 @@ def _steps(*parts: tuple[str, str]) -> Make:
     return make
 
 
+def _mean_and_scale(found: dict[str, Any], reading: Reading) -> Scaler:
+    """scikit-learn's mean_ and scale_, as many of one as of the other; a single factor beside several means is OpenCV's or Caffe's."""
+    if np.size(found["scale"]) == 1 < np.size(found["mean"]) and found["scale"] is not None:
+        return _ambiguous(
+            {"standard": "(x - mean) / scale", "scale-mul": "(x - mean) * scale, as OpenCV's blobFromImage"}
+        )(found, reading)
+    return _standard(found, reading)
+
+
 def _rows(kind: str, needs: str, may: str, readings: Mapping[str, tuple[str, Make]]) -> list[Dialect]:
     """One reading, or a refusal that lists several followed by each of them under its name."""
     sets = frozenset(needs.split()), frozenset(may.split())
@@ -136,7 +151,10 @@ _RANGE = "min max data_min data_max median 25% 75%"
 _BOUNDED = "median norm_factor lower_bound upper_bound"
 DIALECTS: tuple[Dialect, ...] = (
     *_rows("standard", "mean std", f"var {_RANGE}", {"standard": ("(x - mean) / std", _standard)}),
-    *_rows("standard", "mean scale", "var", {"standard": ("(x - mean) / scale", _standard)}),
+    Dialect("", "standard", frozenset(("mean", "scale")), frozenset(("var",)), _mean_and_scale),
+    Dialect("standard", "standard", frozenset(("mean", "scale")), frozenset(("var",)), _standard),
+    Dialect("scale-mul", "standard", frozenset(("mean", "scale")), frozenset(), _steps(("Sub", "mean"), ("Mul", "scale"))),
+    *_rows("standard", "mean istd", "", {"standard": ("(x - mean) * istd", _steps(("Sub", "mean"), ("Mul", "istd")))}),
     *_rows("standard", "mean var", "", {"standard": ("(x - mean) / sqrt(var)", _standard)}),
     *_rows("standard", "mean std eps", "", {
         "plus-eps": ("(x - mean) / (std + eps)", lambda f, r: _kept(f, lambda s, e: s + e)),
@@ -166,6 +184,7 @@ DIALECTS: tuple[Dialect, ...] = (
         "maxabs": ("x / max_abs", lambda f, r: MaxAbs(ones(f["max_abs"], r), bool(f.get("clip", False)))),
     }),
     *_rows("affine", "scale shift", "", {"affine": ("x * scale + shift", lambda f, r: Affine(f["scale"], f["shift"]))}),
+    *_rows("affine", "scale shift", "", {"shift-div": ("(x - shift) / scale", _steps(("Sub", "shift"), ("Div", "scale")))}),
     *_rows("affine", "offset scale", "", {
         "onnx-scaler": ("(x - offset) * scale, as ai.onnx.ml's Scaler", _steps(("Sub", "offset"), ("Mul", "scale"))),
         "scale-then-add": ("x * scale + offset", _steps(("Mul", "scale"), ("Add", "offset"))),

@@ -19,7 +19,7 @@ from onnxscale.statistics import Fitted, Reading, Source, Statistics, alone
 from onnxscale.step import Array, Step
 from onnxscale.transform import Transform
 
-DIVIDES = {"std", "var", "scale", "data_max", "max", "max_abs", "iqr"}
+DIVIDES = {"std", "istd", "var", "scale", "data_max", "max", "max_abs", "iqr"}
 # a neighbour of a mean and a std that would change their formula
 _CHANGES = re.compile(r"_?(eps(ilon)?|clip\w*|clamp\w*|floor|log\w*|invert|(min|max)_(std|scale)|std_(min|max|floor))")
 DEPTH = 4
@@ -97,11 +97,20 @@ def statistics(
     by_prefix: dict[str, dict[str, Any]] = defaultdict(dict)
     for name, item in named.items():
         prefix, _, last = name.rpartition(".")
-        by_prefix[prefix][last] = item
+        whose = None if last in SYNONYMS else _WHOSE.fullmatch(last)
+        if whose and spelled(whose[2]) in SYNONYMS:  # pixel_mean and pixel_std among the weights: a group of its own
+            by_prefix[f"{prefix}.{whose[1]}" if prefix else whose[1]][spelled(whose[2])] = item
+        else:
+            by_prefix[prefix][last] = item
     found = {p: g for p, g in by_prefix.items() if _normalizer(g) or _plain(g)}
     if found:
         name, group = picked(found, reading)
         row = _normalizer(group)
+        if not row and {"scale", "shift"} <= set(group) and not reading.dialect:
+            raise StatisticsError(
+                "buffers 'scale' and 'shift' can be read in 2 ways, and only the module's code says which: --dialect affine: "
+                "x * scale + shift; --dialect shift-div: (x - shift) / scale, as LPIPS"
+            )
         return (
             _read(row, name, {k: value(group[k]) for k in row.needs}, reading) if row else _spelled(name, group, value)
         )

@@ -21,7 +21,7 @@ SYNONYMS = {
     **dict.fromkeys(("center", "center_"), "center"),
     **dict.fromkeys(("median", "50%"), "median"),
     **dict.fromkeys(("max_abs", "max_abs_", "maxabs"), "max_abs"),
-    **dict.fromkeys(("eps", "epsilon"), "eps"),
+    **dict.fromkeys(("eps", "epsilon"), "eps"), **dict.fromkeys(("istd", "inv_std", "rstd"), "istd"),
     **{n: n for n in ("iqr", "offset", "shift", "norm_factor", "lower_bound", "upper_bound", "feature_range", "clip")},
     **dict.fromkeys(("features", "feature_names", "feature_names_in_", "columns", "names", "feature_names_in"), "features"),
     **dict.fromkeys(("units", "unit"), "units"),

@@ -182,6 +182,8 @@ def _words(given: Any, what: str, shape: tuple[int, ...]) -> tuple[str, ...]:
     )
     if not all(isinstance(i, str) for i in items):
         raise StatisticsError(f"{what}: expected names, got {str(items)[:60]}")
+    if any("\ud800" <= c <= "\udfff" for i in items for c in i):
+        raise StatisticsError(f"{what}: a name holds half of a pair of surrogates, which is no character")
     if what == "units" and len(items) == 1:
         items = items * (shape[-1] if shape else 1)
     if shape and len(items) != shape[-1]:

@@ -27,7 +27,7 @@ def opened(root: Any) -> Any:
     def walk(item: Any, depth: int) -> Any:
         left[0] -= 1
         if _table(item):
-            return _content(item)
+            return _read(item)
         if depth >= DEPTH or left[0] < 0:
             return item
         if isinstance(item, dict):
@@ -59,6 +59,13 @@ def _labelled(value: Any) -> bool:
 
 def _table(item: Any) -> bool:
     return isinstance(item, Record) and item.of.package == "pandas" and item.of.name in ("DataFrame", "Series")
+
+
+def _read(record: Record) -> Any:
+    try:
+        return _content(record)
+    except (TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
+        raise StatisticsError(f"a pickled pandas.{record.of.name} that is damaged ({str(error)[:100]})") from None
 
 
 def _content(record: Record) -> Any:

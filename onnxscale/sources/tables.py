@@ -60,6 +60,10 @@ def number(value: object) -> object:
     """The number that a cell's text spells; any other cell as it is."""
     if not isinstance(value, str):
         return value
+    if (
+        "_" in value or not value.strip().isascii()
+    ):  # Python's float reads 1_0 as 10, and digits of any script; nobody else does
+        return value.strip()
     try:
         made = float(value)
     except ValueError:

@@ -8,6 +8,9 @@ import sys
 
 from onnxscale.errors import StatisticsError
 
+DEPTH = 64
+# each part of a dotted key is a level, which the parser builds before any limit is met
+_DEEP = re.compile(rb"(?:^|[\n{,\[])[ \t]*(?:[\w-]+[ \t]*\.[ \t]*){%d}" % DEPTH)
 _FIRST = re.compile(rb"\[[A-Za-z_][\w.\"' -]*\]\s*(#.*)?$|[\w.\"'-]+\s*=[^=]")
 
 
@@ -29,18 +32,24 @@ def read(data: bytes) -> object:
             import tomli as tomllib
         except ImportError:
             raise StatisticsError("reading TOML under Python 3.10 needs tomli: pip install 'onnxscale[toml]'") from None
+    if _DEEP.search(data):
+        raise StatisticsError(f"broken TOML: a key of more than {DEPTH} parts")
     try:
         found = tomllib.loads(data.decode("utf-8"))
+        _finite(found, "")
+    except StatisticsError:
+        raise
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise StatisticsError(f"broken TOML: {str(error)[:200]}") from None
-    _finite(found, "")
     only = next(iter(found.values())) if len(found) == 1 else None
     return only if isinstance(only, dict) and "inputs" not in found and "outputs" not in found else found
 
 
-def _finite(value: object, where: str) -> None:
+def _finite(value: object, where: str, depth: int = 0) -> None:
+    if depth > DEPTH:
+        raise StatisticsError(f"nested more than {DEPTH} levels deep")
     if isinstance(value, float) and not math.isfinite(value):
         raise StatisticsError(f"{where}: {value} is no statistic; expected a finite number")
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        _finite(item, f"{where}.{key}".lstrip("."))
+        _finite(item, f"{where}.{key}".lstrip("."), depth + 1)

@@ -262,12 +262,15 @@ def _bound(value: Operand, bound: dict[str, Value]) -> Operand:
 
 def _same(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
     """Another type, layout or size of the same values."""
-    del book, node, scope
+    del scope
     if c.last not in calls.CONSTANT:
         return NOT_MINE
     of = c.base if isinstance(c.base, Data | Known | Ref) else c.first
     if isinstance(c.base, Data) and not c.base.root and isinstance(c.first, Data | Known):
         of = c.first
+    if isinstance(of, Data) and c.last in ("cvtColor", "convert"):
+        red = "2RGB" in book.text(node) or (isinstance(c.first, Text) and c.first.value == "RGB")
+        return replace(of, rgb=red and "2BGR" not in book.text(node))
     return of if isinstance(of, Data | Known | Ref | Made | Own) else _unknown(c)
 
 

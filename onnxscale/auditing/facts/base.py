@@ -34,6 +34,7 @@ class Norm:
     none. role: "train", "serve", "test" or "". unit: the largest raw value (255 or 1) where the code says so, else 0.
     own: by the data's own mean and std. names: of the features, or (). written: a mean and a std as they stand. root: what the
     data are called. after: the imported function that gave them, or "". before: functions that were applied first, as log1p.
+    rgb: whether the code itself puts the pixels red first.
     """
 
     where: Where
@@ -49,6 +50,7 @@ class Norm:
     root: str = ""
     after: str = ""
     before: tuple[str, ...] = ()
+    rgb: bool = False
 
 
 @dataclass(frozen=True, slots=True)

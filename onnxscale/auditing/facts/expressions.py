@@ -90,8 +90,9 @@ def _attribute(book: Book, node: ast.Attribute, scope: Scope) -> Value:
     role = words.part(node.attr)
     if role:
         head = name.split(".")[0]
-        module, _ = book.imported.get(head, ("", ""))
-        return Ref(role, name or node.attr, module, node.attr if module else "")
+        module, taken = book.imported.get(head, ("", ""))
+        inner = ".".join(p for p in (taken, *name.split(".")[1:]) if p)
+        return Ref(role, name or node.attr, module, inner if module else "")
     return Data(name or node.attr)
 
 

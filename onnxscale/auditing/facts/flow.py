@@ -71,7 +71,9 @@ def _summary(book: Book, name: str, module: Scope) -> Value:
     for argument, default in zip(arguments, given, strict=False):
         constant = value(book, default, module) if default is not None else None
         if not (argument.arg in ("self", "cls") and within):
-            names[argument.arg] = parameter(argument.arg, constant if isinstance(constant, Known | Text) else None)
+            names[argument.arg] = parameter(
+                argument.arg, constant if isinstance(constant, Known | Text | Held) else None
+            )
     scope = Scope(names, name, _role(node), within)
     _block(book, node.body, scope)
     for known, held in scope.names.items():
@@ -239,6 +241,7 @@ def _class(book: Book, node: ast.ClassDef, scope: Scope) -> None:
     _block(book, [n for n in node.body if not isinstance(n, Function)], inner)
     items: dict[str, object] = {k: v for k, v in inner.names.items() if v is not scope.names.get(k)}
     scope.names[node.name] = Held(items)
+    book.fields[node.name] = tuple(dotted(n.target) for n in node.body if isinstance(n, ast.AnnAssign))
     for name, made in items.items():
         if isinstance(made, Known | Made | Held | Text):
             scope.names[f"{node.name}::self.{name}"] = made

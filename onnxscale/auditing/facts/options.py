@@ -45,9 +45,12 @@ def options(book: Book, node: ast.Call, scope: Scope, c: Call) -> Answer:
         if isinstance(name, Text) and isinstance(held, Known):
             scope.names[f"self.{name.value}"] = Known(held.values, name.value)
         return None
-    kind = scope.names.get(c.name) if c.name and c.name[:1].isupper() else None
-    if isinstance(kind, Held) and any(isinstance(v, Known) for v in kind.items.values()):
-        return Held({**kind.items, **{k: v for k, v in c.given.items() if not k.isdigit() and v is not None}})
+    kind = scope.names.get(c.name)
+    if isinstance(kind, Held) and c.name in book.fields:  # an instance, of a dataclass or a named tuple
+        order = book.fields[c.name]
+        given = {order[int(k)] if k.isdigit() and int(k) < len(order) else k: v for k, v in c.given.items()}
+        items = {**kind.items, **{k: v for k, v in given.items() if v is not None}}
+        return Held(items) if any(isinstance(v, Known) for v in items.values()) else NOT_MINE
     return NOT_MINE
 
 

@@ -34,6 +34,7 @@ class Book:
     returned: dict[str, Value] = field(default_factory=dict)
     imported: dict[str, tuple[str, str]] = field(default_factory=dict)
     options: dict[str, Value] = field(default_factory=dict)
+    fields: dict[str, tuple[str, ...]] = field(default_factory=dict)
     summarize: Callable[[Book, str], Value] | None = None
     serial: int = 0
 
@@ -51,56 +52,22 @@ class Book:
     def noted(self, node: ast.AST, data: Data, scope: Scope, by: str = "code", old: int = 0) -> Data:
         """Data with a record of its normalization, in the place of the record of what it was before."""
         self.norms.pop(old or data.serial, None)
-        serial = self._record(
-            node,
-            data.steps,
-            scope,
-            by,
-            data.unit,
-            own=data.own,
-            written=data.written,
-            root=data.root,
-            after=data.foreign,
-            before=data.before,
-        )
+        serial = self._record(node, data.steps, scope, by, data)
         return replace(data, serial=serial)
 
     def declared(self, node: ast.AST, made: Made, scope: Scope, by: str = "code") -> Made:
         """The same for an object that was made to normalize."""
         self.norms.pop(made.serial, None)
-        return replace(made, serial=self._record(node, made.steps, scope, by, made.unit, written=made.written))
+        of = Data("", unit=made.unit, written=made.written)
+        return replace(made, serial=self._record(node, made.steps, scope, by, of))
 
-    def _record(
-        self,
-        node: ast.AST,
-        steps: Steps,
-        scope: Scope,
-        by: str,
-        unit: float,
-        *,
-        own: bool = False,
-        written: object = None,
-        root: str = "",
-        after: str = "",
-        before: tuple[str, ...] = (),
-    ) -> int:
+    def _record(self, node: ast.AST, steps: Steps, scope: Scope, by: str, of: Data) -> int:
         self.serial += 1
         if len(self.norms) < MOST_NORMS:
-            kept = written if isinstance(written, tuple) else (None, None)
             self.norms[self.serial] = Norm(
-                self.where(node),
-                steps,
-                by,
-                self.text(node),
-                scope.function,
-                scope.role or self.role,
-                unit,
-                own,
-                written=kept,
-                root=root,
-                after=after,
-                before=before,
-            )
+                self.where(node), steps, by, self.text(node), scope.function, scope.role or self.role, of.unit, of.own,
+                written=of.written, root=of.root, after=of.foreign, before=of.before, rgb=of.rgb,
+            )  # fmt: skip
         return self.serial
 
 

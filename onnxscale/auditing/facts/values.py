@@ -47,7 +47,8 @@ class Data:
     """What is not constant. root: what it began as. steps: the normalization so far; own: by its own mean and std; unit: the
     largest value of the root where it is known; foreign: the imported function that gave it; serial: of the record of
     this normalization, 0 where there is none. touched: something else was computed with it; out: it is a model's answer; decibels: a
-    spectrogram in them; partial: only some columns were; before: functions that were applied first."""
+    spectrogram in them; partial: only some columns were; before: functions that were applied first; rgb: pixels,
+    red first."""
 
     root: str
     steps: Steps = ()
@@ -61,6 +62,7 @@ class Data:
     decibels: bool = False
     partial: bool = False
     before: tuple[str, ...] = ()
+    rgb: bool = False
 
 
 @dataclass(frozen=True, eq=False)

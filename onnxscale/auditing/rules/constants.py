@@ -52,7 +52,7 @@ def check(repo: Repository) -> Iterator[Finding]:
             mean, std = kept.written
             if mean is not None and std is not None and mean.size == std.size:
                 seen.add(_key(mean, std))
-                yield from _lint(norm.where, norm.text, mean, std, ordered)
+                yield from _lint(norm.where, norm.text, mean, std, ordered or norm.rgb)
             yield from _slip(norm)
         for where, text, mean, std in graph.pairs_of(facts):
             if _key(mean, std) not in seen:

@@ -73,6 +73,13 @@ def _is_fixed(repo: Repository, code: Facts) -> bool:
 
 
 def _before_split(code: Facts) -> Iterator[Finding]:
+    for norm in code.norms:
+        for split in code.splits if norm.own and norm.root else ():
+            here, there = norm.where, split.where
+            later = split.function == norm.function and (there.cell, there.line) > (here.cell, here.line)
+            if later and norm.root in split.of and not {"y", "train", "target"} & set(words.words(norm.root)):
+                said = f"{norm.root} is scaled by its own mean and std, and test data are split from it later"
+                yield BEFORE_SPLIT.at(here, said, norm.text, there)
     for fit in code.fits:
         for split in code.splits:
             later = split.function == fit.function and (split.where.cell, split.where.line) > (
