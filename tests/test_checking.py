@@ -275,3 +275,16 @@ def test_scaled_data_of_one_kind_of_patient_is_named_by_the_scaler_of_the_model(
     rows = faults.table("breast_cancer").rows
     found = onnxscale.check(onnxscale.fit(rows), ((rows - rows.mean(0)) / rows.std(0))[:100])
     assert found.verdict == "z-scored" and found.also == ("robust-scaled",)
+
+
+def test_one_answer_of_few_is_drift_and_one_value_of_many_is_broken() -> None:
+    rows = faults.table("diabetes").rows
+    known = profile(rows)
+    women = rows[rows[:, 1] == 2.0][:200]
+    found = check(known, women)
+    assert found.level != "mismatch", (found.verdict, found.story)
+    assert [w.column for w in found.warnings if w.rule == "constant"] == ["column 1"]
+    for still, column in ((1.5, 1), (25.0, 2)):  # no answer that there was; one of many values
+        stuck = rows[:200].copy()
+        stuck[:, column] = still
+        assert check(known, stuck).verdict == "constant"

@@ -250,3 +250,15 @@ def test_what_is_no_data_is_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=said):
             fitted(source)
+
+
+def test_the_flag_that_a_message_shows_works(cli, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('"a, b",y,"t 1",é,"q""q"\n1,2,u,v,w\n3,4,u,v,w\n')
+    refused = cli("fit", tmp_path / "t.csv", "-o", "-")
+    assert refused.returncode == 2 and """--exclude 't 1' --exclude 'é' --exclude '"q""q"'""" in refused.stderr
+    flags = ("--exclude", "t 1", "--exclude", "é", "--exclude", '"q""q"')
+    found = cli("fit", tmp_path / "t.csv", *flags, "-o", "-")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["features"] == ["a, b", "y"]
+    found = cli("fit", tmp_path / "t.csv", "--columns", '"a, b"', "-o", "-")
+    assert json.loads(found.stdout)["features"] == ["a, b"]

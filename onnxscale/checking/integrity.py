@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnxscale.checking.laws import CLOSE
 from onnxscale.checking.reference import Reference
 from onnxscale.checking.result import Warned
 from onnxscale.checking.sample import Sample
@@ -19,6 +20,7 @@ SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -999999.0, 99.0, 999.
 32767.0, 65535.0, 2147483647.0, -2147483648.0, 1e20, -1e20, 1e30, -1e30, 1e10, -1e10, 0.0)  # fmt: skip
 SURE = 1e-6  # the chance of it in good data, below which it is broken
 OFTEN = 0.5  # share of the training rows of one value, from which that value alone may be drift
+FEW = 8  # so many values at most: a flag, a site, a year, of which one alone may be drift too
 FILLED = 0.5  # share of a column that is missing and was not, to be broken
 STANDING = 0.03  # share of a column that is one sentinel
 FAR = 20.0  # ranges beyond the range
@@ -94,13 +96,19 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
 
 
 def _constant(reference: Reference, sample: Sample) -> tuple[dict[int, str], dict[int, str]]:
-    """Columns of one value that had more beyond doubt; apart those that mostly had this value: drift does that too."""
+    """Columns of one value that had more beyond doubt; apart those that mostly had this value, or have few values of which this
+    is one: the rows of one site, or those with one answer, do that too."""
+    points = reference.law.points
     steps = np.diff(reference.law.cdf, axis=1)
     at = steps.argmax(axis=1)
     columns = np.arange(reference.width)
     step = steps[columns, at]
-    low, high = reference.law.points[columns, at], reference.law.points[columns, at + 1]
+    low, high = points[columns, at], points[columns, at + 1]
     usual = (step > OFTEN) & (sample.low >= low) & (sample.low <= high)
+    near = CLOSE * np.maximum(np.ptp(points, axis=1), np.abs(points).max(axis=1))
+    for j in np.flatnonzero(~usual & (sample.low == sample.high)):
+        values = points[j][np.diff(points[j], prepend=-np.inf) > 4 * near[j]]
+        usual[j] = len(values) <= FEW and bool((np.abs(points[j] - sample.low[j]) <= 4 * near[j]).any())
     chance = np.where(sample.kept > 0, np.clip(step + 1 / 64, 0, 1) ** sample.kept, 1.0)
     found: tuple[dict[int, str], dict[int, str]] = ({}, {})
     for j in np.flatnonzero((sample.low == sample.high) & reference.varied & (chance < SURE)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -109,8 +110,10 @@ def _numbers_only(types: Mapping[str, Any], what: str) -> None:
 
 def not_numbers(what: str, bad: list[str], dtype: object) -> str:
     """The message for columns that are no numbers."""
-    some = " ".join(f"--exclude {n}" for n in bad[:3])
-    return f"{what}: {names(bad)} are not numbers ({dtype}); leave them out with {some}, or name the columns with --columns"
+    listed = ('"' + n.replace('"', '""') + '"' if set(n) & set(',"\n') or n != n.strip() else n for n in bad[:3])
+    some = " ".join(f"--exclude {shlex.quote(n)}" for n in listed)
+    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return f"{what}: {names(bad)} are not numbers ({dtype}); leave them out with {some}{more}, or name the columns with --columns"
 
 
 def _condition(where: str, columns: list[str]) -> tuple[Any, list[str]]:
