@@ -9,6 +9,7 @@ the columns that it leaves alone fit. Where all is drifting, nothing is called a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ WEAK = 2.0  # nats that one column of a cycle may lose
 FITS, BETTER = (
     6.0,
     0.6,
-)  # strain of a cycle's columns where they go, from which it must be less than this share of theirs before
+)  # strain of columns where they go; from the first on it must be less than such a share of another
 FEWEST = 10  # rows that are not the commonest value, for a column's correlations to say anything
 SUSPECTED = 1200  # columns that are compared with one another
 
@@ -116,9 +117,13 @@ def _proven(rule: _Rule, place: Array) -> list[tuple[tuple[int, ...], float, tup
             needed = (need + rule.cost * (len(to) - 2)) * ease**2
             if weakest > -WEAK and paid > needed and _fits(rule, to):
                 found.append((tuple(to), paid, tuple(to.values())))
-        if found:  # what the exchange of two explains nearly as well is one
+        if (
+            found
+        ):  # what the exchange of two explains nearly as well is one, if the others of the cycle fit where they are
             whole, last = found[0], found[-1]
-            kept.append(last if whole[1] < SIMPLER * last[1] + need else whole)
+            nearly = whole[1] < SIMPLER * last[1] + need
+            rest, every = (_misfit(rule, cycle, dict(zip(f[0], f[2], strict=True))) for f in (last, whole))
+            kept.append(last if nearly and not (rest > FITS and every < BETTER * rest) else whole)
     best = max((paid for _, paid, _ in kept), default=0.0)
     return [k for k in kept if k[1] > SMALL * best]
 
@@ -126,9 +131,14 @@ def _proven(rule: _Rule, place: Array) -> list[tuple[tuple[int, ...], float, tup
 def _fits(rule: _Rule, to: dict[int, int]) -> bool:
     """Whether the columns fit where they go, or plainly better than where they were: what has left its law for no other, as counts do
     that were moved by a fraction, is likelier anywhere else and still belongs nowhere."""
-    mine, theirs = rule.columns[list(to)], rule.columns[list(to.values())]
-    after = float(np.nanmean(fitted(rule.reference, rule.sample, mine, theirs).strain))
-    return after < max(FITS, BETTER * float(np.nanmean(rule.fit.strain[mine])))
+    return _misfit(rule, to, to) < max(FITS, BETTER * float(np.nanmean(rule.fit.strain[rule.columns[list(to)]])))
+
+
+def _misfit(rule: _Rule, columns: Iterable[int], to: dict[int, int]) -> float:
+    """The mean strain of these columns where they go; the others of them stay."""
+    pairs = [(j, to.get(j, j)) for j in columns]
+    mine, theirs = (rule.columns[list(c)] for c in zip(*pairs, strict=True))
+    return float(np.nanmean(fitted(rule.reference, rule.sample, mine, theirs).strain))
 
 
 def _readings(rule: _Rule, place: Array, cycle: tuple[int, ...]) -> list[dict[int, int]]:
