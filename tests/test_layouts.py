@@ -250,3 +250,24 @@ def test_what_is_no_data_is_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=said):
             fitted(source)
+
+
+def test_the_flag_that_a_message_shows_works(cli, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('"a, b",y,"t 1",é,"q""q"\n1,2,u,v,w\n3,4,u,v,w\n')
+    refused = cli("fit", tmp_path / "t.csv", "-o", "-")
+    assert refused.returncode == 2 and """--exclude 't 1' --exclude 'é' --exclude '"q""q"'""" in refused.stderr
+    flags = ("--exclude", "t 1", "--exclude", "é", "--exclude", '"q""q"')
+    found = cli("fit", tmp_path / "t.csv", *flags, "-o", "-")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["features"] == ["a, b", "y"]
+    found = cli("fit", tmp_path / "t.csv", "--columns", '"a, b"', "-o", "-")
+    assert json.loads(found.stdout)["features"] == ["a, b"]
+
+
+def test_a_file_in_an_archive_behind_a_url_is_known_by_its_own_name(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("a.csv", "x;y\n1,5;2\n3,5;4\n")
+    assert fitted(f"zip://a.csv::file://{tmp_path / 'z.zip'}").mean.tolist() == [2.5, 3.0]

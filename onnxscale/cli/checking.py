@@ -105,7 +105,7 @@ def check(
             found = checking.check_summary(source, summed, stats=stats or None, input=input, reading=reading)
         else:
             found = checking.check(
-                source, data if len(data) > 1 else data[0], stats=stats or None, input=input, columns=_listed(columns),
+                source, data if len(data) > 1 else data[0], stats=stats or None, input=input, columns=o.listed(columns),
                 where=where, candidates=candidates or (), reading=reading, engine=engine, seed=seed, tell=tell,
             )  # fmt: skip
     if chosen == "json":
@@ -116,7 +116,3 @@ def check(
         print(checks.markdown(found, limit) if chosen == "markdown" else checks.text(found, limit))
     if code := found.code(fail_on):
         raise typer.Exit(code)
-
-
-def _listed(columns: list[str] | None) -> tuple[str, ...]:
-    return tuple(c for item in columns or [] for c in item.split(",") if c)

@@ -65,7 +65,10 @@ def fit(
     out: OUT = "stats.json",
     kind: KIND = "standard",
     columns: Annotated[
-        list[str] | None, typer.Option("--columns", help="The features, in the model's order; commas or repeated.")
+        list[str] | None,
+        typer.Option(
+            "--columns", help="The features, in the model's order; commas or repeated, '\"a, b\"' where a name has one."
+        ),
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="All columns but these.")] = None,
     where: Annotated[
@@ -155,7 +158,7 @@ def fit(
 
     address = _address(engine, master, scheduler)
     chosen = Selection(
-        _listed(columns), _listed(exclude), where, (target,) if target else (), (1, 1), group, axis, per_step
+        o.listed(columns), o.listed(exclude), where, (target,) if target else (), (1, 1), group, axis, per_step
     )
     units = _units(unit or [])
     settings = {"ddof": ddof, "feature_range": feature_range, "clip": clip, "quantile_range": quantile_range}
@@ -247,10 +250,6 @@ stats.command()(merge)
 @stats.callback()
 def _stats() -> None:
     """Statistics in parts: merge adds what fit --shard measured, guard takes what a served model summed up."""
-
-
-def _listed(given: list[str] | None) -> tuple[str, ...]:
-    return tuple(name.strip() for item in given or [] for name in item.split(",") if name.strip())
 
 
 def _units(given: list[str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from pathlib import Path
 from typing import Annotated
@@ -59,3 +61,12 @@ VerifyLimit = Annotated[
         parser=size,
     ),
 ]
+
+
+def listed(given: list[str] | None) -> tuple[str, ...]:
+    """Names with commas between, each item as a line of CSV: '"a, b",c' are two."""
+    found: list[str] = []
+    for item in given or []:
+        for row in csv.reader(io.StringIO(item, newline=""), skipinitialspace=True):
+            found += [name if '"' in item else name.strip() for name in row]
+    return tuple(name for name in found if name)
