@@ -117,6 +117,18 @@ def test_spark(cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_spark_takes_numbers_beyond_64_bits(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark", reason="needs pyspark and Java")
+    import pyarrow as pa
+
+    pq.write_table(pa.table({"x": [1e19, 2e25, -3e30], "y": [1.0, 2.0, -0.5]}), tmp_path / "t.parquet")
+    found = profile_of(onnxscale.fit(tmp_path / "t.parquet", engine="spark", address="local[2]"))
+    here = profile_of(onnxscale.fit(tmp_path / "t.parquet"))
+    same(found, here)
+    assert found.integral.tolist() == here.integral.tolist() == [True, False]
+
+
+@pytest.mark.slow
 def test_what_spark_and_dask_wrote_themselves(tmp_path: Path) -> None:
     """Files of each engine's own writer, read by the embedded one."""
     import pandas as pd

@@ -262,3 +262,23 @@ def test_the_flag_that_a_message_shows_works(cli, tmp_path: Path) -> None:
     assert json.loads(found.stdout)["features"] == ["a, b", "y"]
     found = cli("fit", tmp_path / "t.csv", "--columns", '"a, b"', "-o", "-")
     assert json.loads(found.stdout)["features"] == ["a, b"]
+
+
+def test_a_file_in_an_archive_behind_a_url_is_known_by_its_own_name(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("a.csv", "x;y\n1,5;2\n3,5;4\n")
+    assert fitted(f"zip://a.csv::file://{tmp_path / 'z.zip'}").mean.tolist() == [2.5, 3.0]
+
+
+@pytest.mark.parametrize("engine", [e for e in ENGINES if e != "pyarrow"])
+def test_whole_numbers_of_a_csv_are_keys_of_groups(engine: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("store,x\n1,1.5\n1,2.5\n2,3.5\n2,5.5\n")
+    scaler = onnxscale.fit(tmp_path / "t.csv", group="store", engine=engine).inputs[None].scaler
+    assert scaler.groups == (1, 2) and all(type(k) is int for k in scaler.groups)
+    np.testing.assert_array_equal(scaler.mean, [[2.0], [4.5]])
+    (tmp_path / "t.csv").write_text("store,x\n1.5,1.5\n2,2.5\n")
+    with pytest.raises(DataError, match="expected whole numbers or text"):
+        onnxscale.fit(tmp_path / "t.csv", group="store", engine=engine)

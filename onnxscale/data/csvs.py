@@ -137,10 +137,12 @@ def _names(cells: list[str]) -> bool:
 
 
 def _distinct(given: list[str]) -> tuple[str, ...]:
-    found: list[str] = []
+    found: dict[str, None] = {}
     for name in given:
-        again = next(i for i in range(-1, len(given)) if (name if i < 0 else f"{name}_duplicated_{i}") not in found)
-        found.append(name if again < 0 else f"{name}_duplicated_{again}")
+        again, at = name, 0
+        while again in found:
+            again, at = f"{name}_duplicated_{at}", at + 1
+        found[again] = None
     return tuple(found)
 
 

@@ -114,7 +114,7 @@ def _kind(path: str, kinds: list[Kind]) -> Kind | None:
         marked = [k for k in kinds if any(head.startswith(m) for m in k.magic)]
         if marked:
             return marked[0]
-    bare = path.partition("?")[0] if remote.is_url(path) else path
+    bare = path.partition("::")[0].partition("?")[0] if remote.is_url(path) else path  # zip://a.csv::s3://... is a CSV
     return next((k for k in kinds if k.is_one(bare, also=True)), None)
 
 

@@ -66,11 +66,12 @@ def of_files(table: Table, paths: list[str], files: Files, chosen: Selection, ab
     try:
         held = [table.dataset(group, system, layout) for group, layout in files.groups]
         known = _types(held[0].schema, files)
-        columns = [list(known)[i] for i in chosen.chosen(list(known), paths[0])]
+        every = list(known)
+        columns = [every[i] for i in chosen.chosen(every, paths[0])]
         _numbers_only({n: known[n] for n in columns}, paths[0])
         types = [known[n] for n in columns]
         dtype = np.float32 if all(t in (pa.float32(), pa.float16(), pa.bool_()) for t in types) else np.float64
-        condition = _condition(chosen.where, list(known)) if chosen.where else None
+        condition = _condition(chosen.where, every) if chosen.where else None
         parts = _parts(table, files.paths, system, held, columns, dtype, condition)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise DataError(f"{paths[0]}: cannot be read as {table.name} ({error})") from None
@@ -84,7 +85,8 @@ def _types(schema: Any, files: Files) -> dict[str, Any]:
     import pyarrow as pa
 
     own = {n: pa.float64() if n in files.numbers else pa.string() for n in (*files.numbers, *files.texts)}
-    return {n: own.get(n, schema.field(n).type) for n in files.columns or schema.names}
+    stored = dict(zip(schema.names, schema.types, strict=True))
+    return {n: own.get(n, stored[n]) for n in files.columns or schema.names}
 
 
 def _system(paths: list[str]) -> tuple[Any, list[str]]:

@@ -14,11 +14,13 @@ import numpy as np
 
 from onnxscale.data import Data
 from onnxscale.errors import DataError
+from onnxscale.fitting.moments import collected
 from onnxscale.step import Array
 
 MOST = float(np.finfo(np.float64).max)
 GROUPS = 100_000  # more make no scaler, but a column of keys that was not meant
 FAR = 1e3  # standard deviations between a mean and K from where on a group is read again
+EXACT = 2.0**53  # below it every whole number is a float64
 TOGETHER = 50  # columns, or groups about means of their own, in one query
 
 
@@ -50,9 +52,11 @@ def grouped(data: Data, shift: Array, tell: Callable[[int], None] = lambda colum
         )
     dtype = data.frame.collect_schema()[data.group]
     labels = (nw.Categorical, nw.Enum)
-    if not (dtype.is_integer() or dtype in (nw.String, *labels)):
-        raise DataError(f"--group {data.group}: the keys are {dtype}; expected whole numbers or text")
     key = nw.col(data.group).cast(nw.String) if dtype in labels else nw.col(data.group)
+    if dtype.is_float() and _whole(data):  # as text files have them
+        key = key.cast(nw.Int64)
+    elif not (dtype.is_integer() or dtype in (nw.String, *labels)):
+        raise DataError(f"--group {data.group}: the keys are {dtype}; expected whole numbers or text")
     wide = [nw.col(n).cast(nw.Float64).alias(f"c{i}") for i, n in enumerate(data.names)]
     frame = data.frame.select(key.alias("key"), *wide)
     found: dict[Any, list[list[Any]]] = {}
@@ -75,6 +79,17 @@ def grouped(data: Data, shift: Array, tell: Callable[[int], None] = lambda colum
     empty = count == 0
     mean, std, low, high = (np.where(empty, np.nan, v) for v in (mean, std, low, high))
     return Groups(keys, rows, count.astype(np.int64), mean, std, low, high, int(lost[0][5]) if lost else 0)
+
+
+def _whole(data: Data) -> bool:
+    """Whether the keys, which are floats, are whole numbers that float64 tells apart; missing ones are no keys."""
+    import narwhals.stable.v2 as nw
+
+    key = nw.col(data.group)
+    near = key.abs() < EXACT
+    off = nw.when(near).then(key - key.floor()).max().alias("off")
+    found = collected(data.frame.select(key.count().alias("n"), nw.when(near).then(key).count().alias("near"), off))
+    return bool(found["n"] and found["n"] == found["near"] and found["off"] == 0)
 
 
 def _moments(count: Any, s: Any, q: Any, shift: Any) -> tuple[Any, Any]:

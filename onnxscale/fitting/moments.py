@@ -22,6 +22,7 @@ from onnxscale.step import Array
 
 HEAD = 1024  # rows that K is the mean of
 MOST = float(np.finfo(np.float64).max)
+EXACT = 2.0**53  # from it on every float64 is a whole number
 TOGETHER = 200  # columns, or pairs of them, in one query: more make plans that engines are slow on
 PASSES = 4
 Tell = Callable[[int], None]
@@ -103,7 +104,10 @@ def _read(
                 x.max().alias(f"h{i}"),
             ]
             if columns[i] in asked:
-                wanted.append((x - x.floor()).max().alias(f"w{i}"))
+                part = x - x.floor()
+                if engine == "pyspark":  # its floor has 64 bits and overflows; numbers as large as that are whole
+                    part = nw.when(x.abs() < EXACT).then(part)
+                wanted.append(part.max().alias(f"w{i}"))
         row = collected(frame.select(*wanted))
         rows = int(row["rows"])
         for key, values in table.items():
