@@ -20,7 +20,7 @@ SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -999999.0, 99.0, 999.
 32767.0, 65535.0, 2147483647.0, -2147483648.0, 1e20, -1e20, 1e30, -1e30, 1e10, -1e10, 0.0)  # fmt: skip
 SURE = 1e-6  # the chance of it in good data, below which it is broken
 OFTEN = 0.5  # share of the training rows of one value, from which that value alone may be drift
-FEW = 8  # so many values at most: a flag, a site, a year, of which one alone may be drift too
+FEW = 12  # so many values at most: a flag, a site, a month, of which one alone may be drift too
 FILLED = 0.5  # share of a column that is missing and was not, to be broken
 STANDING = 0.03  # share of a column that is one sentinel
 FAR = 20.0  # ranges beyond the range
