@@ -60,7 +60,11 @@ def _shape(worker: Worker, content: Runnable, feeder: Feeder, rng: np.random.Gen
     """The first way to fill the open dimensions on which the merged model runs, or why none does."""
     said = "no shape was tried"
     for tried, shape in enumerate(feeder.shapes()):
-        answer = worker.run(content, [feeder.feed("trial", shape.rows or 2, {}, shape, rng).raw])
+        try:
+            trial = feeder.feed("trial", shape.rows or 2, {}, shape, rng)
+        except (ValueError, MemoryError) as error:  # numpy has 64 dimensions, and so much memory
+            return f"no rows of its shape can be made ({error})"
+        answer = worker.run(content, [trial.raw])
         bad = answer if isinstance(answer, Failure) else answer[0] if isinstance(answer[0], Failure) else None
         if bad is None:
             return shape
