@@ -496,7 +496,9 @@ def test_text_and_whole_numbers_need_no_space(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(1,) * 70, (1 << 40, 1 << 22)])
 def test_a_merge_of_shapes_that_no_array_has_is_not_verified(tmp_path: Path, shape: tuple[int, ...]) -> None:
     for name, x, y in (("a", "x", "y"), ("b", "y", "z")):
-        made = build.model([helper.make_node("Relu", [x], [y])], [build.value(x, shape)], [build.value(y, shape)], opset=17)
+        made = build.model(
+            [helper.make_node("Relu", [x], [y])], [build.value(x, shape)], [build.value(y, shape)], opset=17
+        )
         onnx.save(made, tmp_path / f"{name}.onnx")
     (tmp_path / "chain.json").write_text(
         json.dumps({"stages": {n: {"model": f"{n}.onnx"} for n in "ab"}, "edges": ["a.y -> b.y"]})
