@@ -164,7 +164,7 @@ BAD = {
     "stands twice": ("i.json", '{"mean": [1, 2, 3, 4], "mean": [0, 0, 0, 0], "std": [1, 1, 1, 1]}'),
     "larger than a float64": ("j.json", '{"mean": [1e400, 0, 0, 0], "std": [1, 1, 1, 1]}'),
     "nested more than": ("k.json", "[" * 100_000),
-    "expected numbers, got booleans": ("l.json", {"mean": MEAN, "std": [True] * 4}),
+    "expected numbers, got true or false": ("l.json", {"mean": MEAN, "std": [True] * 4}),
     "expected numbers, got text": ("m.json", {"mean": ["a"] * 4, "std": STD}),
     "different widths": ("n.json", {"mean": MEAN, "std": [1.0, 2.0]}),
     "unknown keys 'meen'": ("o.json", {"meen": MEAN, "mean": MEAN, "std": STD}),
