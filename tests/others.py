@@ -3,8 +3,6 @@ with a clean twin. docs/auditing.md has the figure of the first run."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests import planted as P
 from tests.teams import (
     BARE,
@@ -23,20 +21,12 @@ from tests.teams import (
     M,
     S,
     T,
-    fill,
-    filled,
     serving,
 )
+from tests.twins import Twins
 
-PAIRS: dict[str, tuple[frozenset[str], P.Files, P.Files]] = {}
-
-
-def pair(name: str, rule: str, bad: P.Files, good: P.Files, base: P.Files) -> None:
-    PAIRS[name] = (frozenset(rule.split()), filled({**base, **bad}), filled({**base, **good}))
-
-
-def swap(name: str, rule: str, path: str, text: str, bad: Any, good: Any, base: P.Files) -> None:
-    pair(name, rule, {path: fill(text, **{"?": bad})}, {path: fill(text, **{"?": good})}, base)
+PAIRS = Twins()
+pair, swap = PAIRS.pair, PAIRS.swap
 
 
 pair(
