@@ -26,10 +26,8 @@ THRESHOLD = 5.0  # nats that a cycle must gain, of two columns among two
 SIMPLER = 1.3  # how much more the assignment must gain than exchanges of two columns, one after the other
 SMALL = 0.08  # share of the best cycle's gain below which another is chance beside it
 WEAK = 2.0  # nats that one column of a cycle may lose
-FITS, BETTER = (
-    6.0,
-    0.6,
-)  # strain of columns where they go; from the first on it must be less than such a share of another
+FITS = 6.0  # strain of columns where they go, up to which they fit
+BETTER = 0.6  # share of another strain below which one is plainly better
 FEWEST = 10  # rows that are not the commonest value, for a column's correlations to say anything
 SUSPECTED = 1200  # columns that are compared with one another
 
@@ -117,9 +115,8 @@ def _proven(rule: _Rule, place: Array) -> list[tuple[tuple[int, ...], float, tup
             needed = (need + rule.cost * (len(to) - 2)) * ease**2
             if weakest > -WEAK and paid > needed and _fits(rule, to):
                 found.append((tuple(to), paid, tuple(to.values())))
-        if (
-            found
-        ):  # what the exchange of two explains nearly as well is one, if the others of the cycle fit where they are
+        if found:
+            # what the exchange of two explains nearly as well is one, if the others of the cycle fit where they are
             whole, last = found[0], found[-1]
             nearly = whole[1] < SIMPLER * last[1] + need
             rest, every = (_misfit(rule, cycle, dict(zip(f[0], f[2], strict=True))) for f in (last, whole))

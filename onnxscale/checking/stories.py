@@ -20,10 +20,8 @@ TELLS = 0.25  # distance of two hypotheses on a column that can tell them apart
 GAP, RATIO = 0.15, 0.6
 MOST = 512  # columns that are looked at; one story for all needs no more
 NEAR = 0.08  # distances that are the same to a small sample
-RARE = {
-    "scaled": 0.5,
-    "robust-scaled": 2.0,
-}  # by which misfits are weighed where all are over so many times that of chance
+# Where all misfits are over DRIFTED times that of chance, they are weighed so.
+RARE = {"scaled": 0.5, "robust-scaled": 2.0}
 DRIFTED = 3.0
 
 
