@@ -241,6 +241,7 @@ def test_arrays_of_more_axes(form: str, tmp_path: Path) -> None:
 
 
 def test_a_condition_reads_no_other_table(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
     (tmp_path / "other.csv").write_text("x\n1\n")
     path = written(tmp_path, "parquet")
     for engine in ("polars", "duckdb", "pyarrow"):

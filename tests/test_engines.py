@@ -214,6 +214,7 @@ def test_wide_tables(width: int, tmp_path: Path) -> None:
 
 
 def test_names_that_would_be_something_else_in_a_query(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
     import pyarrow as pa
 
     columns = {

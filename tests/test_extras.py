@@ -158,7 +158,7 @@ def test_pickles_need_no_extra(files: Path) -> None:
 
 
 def test_pictures(tmp_path: Path) -> None:
-    from PIL import Image
+    Image = pytest.importorskip("PIL.Image")
 
     for i in range(3):
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / f"{i}.png")
