@@ -101,7 +101,7 @@ def test_row_labels_that_pandas_writes_are_no_feature(cli, tmp_path) -> None:
 
 
 def test_robust_scaled_twice() -> None:
-    rows = np.random.default_rng(0).gamma(3, 20, (2000, 4)) + [0.0, 100.0, 500.0, 9.0]
+    rows = np.random.default_rng(0).gamma(3, 20, (2000, 4)) + np.array([0.0, 100.0, 500.0, 9.0])
     low, middle, high = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
     once = (rows - middle) / (high - low)
     assert check(onnxscale.fit(rows), once[:200]).verdict == "robust-scaled"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxscale.checking import channels, integrity, order, stories, units
 from onnxscale.checking import drift as drifting
 from onnxscale.checking import fit as fitting
-from onnxscale.checking import channels, integrity, order, stories, units
 from onnxscale.checking.reference import Reference
 from onnxscale.checking.result import Check, Column
 from onnxscale.checking.sample import Sample
