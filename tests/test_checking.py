@@ -68,6 +68,26 @@ def test_a_flag_that_was_moved_by_a_fraction_is_not_another_column(seed: int) ->
     assert check(profile(held), moved).verdict == "drift"
 
 
+@pytest.mark.parametrize("name", ["lognormal", "housing", "breast_cancer"])
+def test_a_column_that_only_moved_is_drift_and_one_with_its_sign_turned_is_not(name: str) -> None:
+    """A skewed column moved by some sigmas lies about where its mirror image would, in another shape."""
+    held = faults.table(name)
+    called = {"drift": 0, "unit": 0}
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        order = draw.permutation(len(held.rows))
+        half = len(order) // 2
+        train, rest = held.rows[order[:half]], held.rows[order[half : half + 32]].copy()
+        j = int(draw.integers(train.shape[1]))
+        moved, turned = rest.copy(), rest.copy()
+        moved[:, j] -= draw.uniform(1, 3) * train[:, j].std()
+        turned[:, j] *= -1
+        known = profile(train)
+        assert check(known, moved).level != "mismatch"
+        called[check(known, turned).verdict] = called.get(check(known, turned).verdict, 0) + 1
+    assert called["unit"] >= 11
+
+
 def test_the_best_assignment_is_found() -> None:
     optimize = pytest.importorskip("scipy.optimize")
     for n in (1, 2, 5, 40):
