@@ -296,3 +296,16 @@ def test_three_columns_in_a_ring_are_no_exchange_of_two() -> None:
     rows = np.abs(draw.normal([45.6, 12.0, 3.9], [17.7, 3.4, 2.8], (2000, 3)))
     found = check(profile(rows), rows[:256, [2, 0, 1]])
     assert found.verdict == "permuted" and "3 of 3" in found.story
+
+
+def test_returns_that_arrive_as_the_year_are_in_another_order_not_z_scored() -> None:
+    """A year, three lags of a return and a volume, moved: read as z-scored, returns near zero are years and volumes of sorts."""
+    draw = np.random.default_rng(5)
+    returns = draw.normal(0.15, 2.36, (4000, 3))
+    x = np.column_stack([draw.integers(1990, 2011, 4000), returns, draw.lognormal(0, 0.9, 4000)])
+    known = profile(x)
+    order = [1, 2, 4, 0, 3]
+    for i in range(10):
+        rows = x[draw.integers(0, len(x), 256)]
+        assert check(known, rows[:, order]).verdict == "permuted", i
+        assert check(known, (rows - x.mean(0)) / x.std(0)).verdict == "z-scored"
