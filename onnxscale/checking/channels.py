@@ -18,7 +18,7 @@ GAP, RATIO = 0.06, 0.75
 
 
 def turned(reference: Reference, sample: Sample) -> dict[str, float]:
-    """The distances that say that red stands for blue, the sum of both channels read as they are, and read so; {} where they do not."""
+    """The distances that say that red stands for blue: both channels as they are, and read so. {} where they do not."""
     if not reference.channels or reference.width not in (3, 4) or not sample.kept[list(ENDS)].all():
         return {}
     there, crossed = np.array(ENDS), np.array(ENDS[::-1])

@@ -173,7 +173,7 @@ def _story(seen: Evidence, told: list[stories.Story], base: Check) -> Check:
         )
         verdict = usual.hypothesis.verdict if usual else verdict
     how = first.hypothesis.how
-    if verdict == "half-scaled" or seen.reference.channels:  # of pixels from 0 to 255, the range and the factor are the same
+    if verdict == "half-scaled" or seen.reference.channels:  # pixels from 0 to 255: the range is the factor
         factor = next((s for s in same if s.hypothesis.verdict in ("/255", "x255")), None)
         if factor and (verdict == "half-scaled" or abs(factor.after - first.after) < SAME):
             verdict = factor.hypothesis.verdict
