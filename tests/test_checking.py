@@ -68,6 +68,26 @@ def test_a_flag_that_was_moved_by_a_fraction_is_not_another_column(seed: int) ->
     assert check(profile(held), moved).verdict == "drift"
 
 
+@pytest.mark.parametrize("name", ["lognormal", "housing", "breast_cancer"])
+def test_a_column_that_only_moved_is_drift_and_one_with_its_sign_turned_is_not(name: str) -> None:
+    """A skewed column moved by some sigmas lies about where its mirror image would, in another shape."""
+    held = faults.table(name)
+    called = {"drift": 0, "unit": 0}
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        order = draw.permutation(len(held.rows))
+        half = len(order) // 2
+        train, rest = held.rows[order[:half]], held.rows[order[half : half + 32]].copy()
+        j = int(draw.integers(train.shape[1]))
+        moved, turned = rest.copy(), rest.copy()
+        moved[:, j] -= draw.uniform(1, 3) * train[:, j].std()
+        turned[:, j] *= -1
+        known = profile(train)
+        assert check(known, moved).level != "mismatch"
+        called[check(known, turned).verdict] = called.get(check(known, turned).verdict, 0) + 1
+    assert called["unit"] >= 11
+
+
 def test_the_best_assignment_is_found() -> None:
     optimize = pytest.importorskip("scipy.optimize")
     for n in (1, 2, 5, 40):
@@ -296,3 +316,16 @@ def test_three_columns_in_a_ring_are_no_exchange_of_two() -> None:
     rows = np.abs(draw.normal([45.6, 12.0, 3.9], [17.7, 3.4, 2.8], (2000, 3)))
     found = check(profile(rows), rows[:256, [2, 0, 1]])
     assert found.verdict == "permuted" and "3 of 3" in found.story
+
+
+def test_returns_that_arrive_as_the_year_are_in_another_order_not_z_scored() -> None:
+    """A year, three lags of a return and a volume, moved: read as z-scored, returns near zero are years and volumes of sorts."""
+    draw = np.random.default_rng(5)
+    returns = draw.normal(0.15, 2.36, (4000, 3))
+    x = np.column_stack([draw.integers(1990, 2011, 4000), returns, draw.lognormal(0, 0.9, 4000)])
+    known = profile(x)
+    order = [1, 2, 4, 0, 3]
+    for i in range(10):
+        rows = x[draw.integers(0, len(x), 256)]
+        assert check(known, rows[:, order]).verdict == "permuted", i
+        assert check(known, (rows - x.mean(0)) / x.std(0)).verdict == "z-scored"

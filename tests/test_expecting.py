@@ -69,6 +69,7 @@ def test_a_batch_normalization_in_front_tells_the_moments() -> None:
 @pytest.mark.parametrize("truth", list(corpus.PIXELS))
 def test_a_hidden_batch_normalization_gives_the_mean_of_the_channels(truth: str) -> None:
     """The flower's mean is solved for; it lies in the middle of no other normalization's range."""
+    pytest.importorskip("PIL", reason="scikit-learn's picture of a flower needs pillow")
     flower = list(corpus.patches())[1][1]
     x = corpus.PIXELS[truth](flower)
     answer = expect(corpus._convolved(x, 11)).answers[0]

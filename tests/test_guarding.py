@@ -102,7 +102,10 @@ def image(shape: tuple[Any, ...], dtype: int = T.FLOAT, opset: int = 13) -> onnx
     return build.model([node], [build.value("x", shape, dtype)], [build.value("y", None, dtype)], opset=opset)
 
 
-@pytest.mark.parametrize("opset", [9, 13, 18])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("opset", [pytest.param(9, marks=SLOW), 13, pytest.param(18, marks=SLOW)])
 @pytest.mark.parametrize(
     ("shape", "axis"), [(("N", 4, 5, 6), 1), (("N", 7, 4), 2), ((2, 4), 1), ((4,), 0), (("T", 4), 1), ((3, 4, 5, 6), 1)]
 )
@@ -225,6 +228,7 @@ def test_what_is_not_known_is_said() -> None:
         onnxscale.bake(build.mlp(), bare, guard="maybe")
 
 
+@pytest.mark.slow
 def test_record_unbake_lock_verify_and_diff(tmp_path: Path, cli: Any) -> None:
     original, stats = tmp_path / "model.onnx", tmp_path / "stats.json"
     original.write_bytes(build.mlp().SerializeToString())

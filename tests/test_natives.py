@@ -92,6 +92,7 @@ def chain(length: int) -> onnx.ModelProto:
     return build.model(nodes, [value("x")], [value("y")])
 
 
+@pytest.mark.slow
 def test_a_long_chain_is_baked_in_seconds(tmp_path: Path) -> None:
     made = chain(100_000)
     start = time.process_time()

@@ -145,7 +145,10 @@ SPARK = {
 
 @pytest.mark.parametrize(
     "of",
-    ["feature.ImputerModel", "feature.VectorAssembler", "feature.StandardScalerModel", "PipelineModel", "other.Thing"],
+    [
+        *(pytest.param(f"feature.{name}Model", marks=pytest.mark.slow) for name in ("Imputer", "StandardScaler")),
+        *("feature.VectorAssembler", "PipelineModel", "other.Thing"),
+    ],
 )
 def test_odd_metadata_of_spark_is_refused_in_words(of: str, tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow", reason="needs pyarrow")

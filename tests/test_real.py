@@ -14,6 +14,7 @@ from tests.real import ROWS, Real, Unavailable
 
 SLOWEST = ("dnsmos-bak_ovr", "dnsmos-sig", "dnsmos-wave", "pdnsmos-wave")  # a minute each
 SLOW = (
+    "dnsmos-p808",
     *SLOWEST,
     "light-",
     "rapidocr-rec",

@@ -137,6 +137,7 @@ def test_looking_reads_little(served) -> None:
     assert held is not None and 0 < handler.sent < 400_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["missing.onnx", "empty.onnx", "page.onnx"])
 def test_what_is_no_model_is_refused(served, what: str, cli, tmp_path: Path) -> None:
     url, far, _ = served

@@ -320,6 +320,7 @@ def test_data_are_never_written_over(tmp_path: Path) -> None:
         build.bake(model).save(tmp_path / "out.onnx", data="move")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["nodes", "auto"])
 def test_a_result_over_the_limit_of_protobuf_spills(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "model.onnx"

@@ -59,7 +59,12 @@ ESTIMATORS: dict[str, tuple[Any, bool]] = {
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [(n, p) for n in ESTIMATORS for p in ("exact", "split") if (n, p) != ("encodes", "split")],  # refused: see below
+    [
+        pytest.param(n, p, marks=[pytest.mark.slow] if p == "split" else [])
+        for n in ESTIMATORS
+        for p in ("exact", "split")
+        if (n, p) != ("encodes", "split")  # refused: see below
+    ],
 )
 def test_a_width_changing_estimator_bakes_and_unbakes(name: str, precision: str, tmp_path: Path, cli: Any) -> None:
     estimator, missing = ESTIMATORS[name]

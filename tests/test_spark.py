@@ -230,6 +230,7 @@ def test_broken_folders_are_refused(name: str, tmp_path: Path) -> None:
         sources.read(path)
 
 
+@pytest.mark.slow
 def test_damage_is_refused_and_never_a_traceback(tmp_path: Path) -> None:
     path = save(tmp_path / "m", *STD, **IO, **BOTH)
     for file in (next((path / "data").glob("*.parquet")), path / "metadata" / "part-00000"):

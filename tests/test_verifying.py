@@ -54,6 +54,7 @@ def test_a_wrong_scaler_differs_at_the_seam(fault: str, model: str) -> None:
     assert worst is not None and worst.got != worst.expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "least"), [("mlp", 30), ("logistic", 29), ("forest", 27)])
 def test_most_faults_show_in_the_outputs_alone(model: str, least: int) -> None:
     """Without the seam, as where the scaler is folded into the weights; the rows must be ones that tell."""

@@ -12,11 +12,11 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxscale.data import compressed
+from onnxscale.data import blocks, compressed
 from onnxscale.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".txt")
@@ -165,10 +165,33 @@ def _number(cell: str) -> bool:
 
 def scan(paths: list[str], layout: Layout) -> Any:
     """A polars LazyFrame of files of one layout, one below the other."""
+
+    def pieces(columns: Sequence[str]) -> Iterator[Any]:
+        del columns
+        for path in paths:
+            head = b""
+            for block in blocks.blocks(path, quote=b'"'):
+                yield _scanned(head + block, layout)
+                if layout.header and not head:
+                    head = _line(block)
+
+    return blocks.frame(next(pieces(())).collect_schema(), pieces)
+
+
+def _line(block: bytes) -> bytes:
+    """The first line, which goes on behind a line end inside quotes."""
+    end = block.find(b"\n") + 1
+    while end and block.count(b'"', 0, end) % 2:
+        end = block.find(b"\n", end) + 1
+    return block[:end] if end else block + b"\n"
+
+
+def _scanned(text: bytes, layout: Layout) -> Any:
+    """A polars LazyFrame of lines that begin with those of the names, if there are names."""
     import polars as pl
 
     how: dict[str, Any] = {"separator": layout.separator, "has_header": layout.header, "infer_schema": False}
-    raw = pl.scan_csv(paths[:1], **how).collect_schema().names()
+    raw = pl.scan_csv(_line(text), **how).collect_schema().names()
     types = {"number": pl.Float64, "bool": pl.Boolean, "text": pl.String}
     called = dict(zip(layout.columns, raw, strict=True))
     over = {
@@ -176,7 +199,7 @@ def scan(paths: list[str], layout: Layout) -> Any:
         for n, t in zip(layout.columns, layout.types, strict=True)
     }
     frame = pl.scan_csv(
-        paths, null_values=MISSING, schema_overrides=over, decimal_comma=layout.comma and layout.separator != ",", **how
+        text, null_values=MISSING, schema_overrides=over, decimal_comma=layout.comma and layout.separator != ",", **how
     )
     frame = frame.rename({old: new for new, old in called.items() if old != new}, strict=True)
     padded = {
