@@ -227,7 +227,9 @@ def test_other_statistics_with_their_columns_in_another_order() -> None:
     pandas = pytest.importorskip("pandas")
     draw = np.random.default_rng(3)
     names = ["a", "b", "c"]
-    here, there = (pandas.DataFrame(draw.normal(at, 7, (500, 3)), columns=names) for at in ([0, 90, 300], [400, 10, 60]))
+    here, there = (
+        pandas.DataFrame(draw.normal(at, 7, (500, 3)), columns=names) for at in ([0, 90, 300], [400, 10, 60])
+    )
     found = check(onnxscale.fit(here), there[:100], candidates=[onnxscale.fit(there[["c", "a", "b"]])])
     assert found.verdict == "other-statistics"
 

@@ -137,5 +137,8 @@ def _standing(reference: Reference, sample: Sample, j: int) -> tuple[str, bool]:
         away = max(low - s, s - high) > high - low
         sure = count >= max(2 if away else 3, STANDING * values.size)
         if sure or away:
-            return f"{count / values.size:.{0 if sure else 2}%} of the values are {s:g} (training: {low:g} to {high:g})", sure
+            return (
+                f"{count / values.size:.{0 if sure else 2}%} of the values are {s:g} (training: {low:g} to {high:g})",
+                sure,
+            )
     return "", False
