@@ -223,6 +223,30 @@ def test_other_statistics_fit_better(cli, files, stats, tmp_path) -> None:
     assert said["verdict"] == "other-statistics" and "there.json" in said["story"]
 
 
+def test_other_statistics_with_their_columns_in_another_order() -> None:
+    pandas = pytest.importorskip("pandas")
+    draw = np.random.default_rng(3)
+    names = ["a", "b", "c"]
+    here, there = (
+        pandas.DataFrame(draw.normal(at, 7, (500, 3)), columns=names) for at in ([0, 90, 300], [400, 10, 60])
+    )
+    found = check(onnxscale.fit(here), there[:100], candidates=[onnxscale.fit(there[["c", "a", "b"]])])
+    assert found.verdict == "other-statistics"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_sentinel_in_few_rows(count: int) -> None:
+    """Twice the same number that stands for nothing, far outside, among 40 rows is broken; once is a warning."""
+    rows = np.random.default_rng(0).normal(50, 9, (1000, 3))
+    few = rows[:40].copy()
+    few[:count, 1] = -999.0
+    found = check(profile(rows), few)
+    assert found.verdict == ("sentinel" if count == 2 else "as expected")
+    assert found.level == ("mismatch" if count == 2 else "warning")
+    words = [c.said for c in found.columns] + [w.message for w in found.warnings if w.rule == "sentinel"]
+    assert len(words) == 1 and "are -999 (training" in words[0]
+
+
 def test_prometheus_and_markdown(cli, files, stats) -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     done = cli("check", stats, files / "exchanged.parquet", "--format", "prometheus")

@@ -63,8 +63,11 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
         found.constant.update(constant)
         warned += [Warned("constant", name[j], word) for j, word in still.items()]
         for j in np.flatnonzero((sample.low < reference.low) | (sample.high > reference.high)):
-            if int(j) not in found.constant and (said := _standing(reference, sample, int(j))):
+            said, sure = _standing(reference, sample, int(j))
+            if said and sure and int(j) not in found.constant:
                 found.sentinel[int(j)] = said
+            elif said and int(j) not in found.constant:
+                warned.append(Warned("sentinel", name[j], said))
         whole = reference.integral
         if whole is not None:
             rows = sample.finite
@@ -84,7 +87,7 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
     with np.errstate(all="ignore"):
         out = np.fmax((reference.low - sample.low) / span, (sample.high - reference.high) / span)
     for j in np.flatnonzero((np.nan_to_num(out) > FAR) & reference.varied):
-        if int(j) not in found.sentinel:
+        if int(j) not in found.sentinel and not any(w.rule == "sentinel" and w.column == name[j] for w in warned):
             warned.append(
                 Warned(
                     "range",
@@ -117,8 +120,9 @@ def _constant(reference: Reference, sample: Sample) -> tuple[dict[int, str], dic
     return found
 
 
-def _standing(reference: Reference, sample: Sample, j: int) -> str:
-    """Whether many rows have one number that is a usual sentinel and lies outside the range of the training data."""
+def _standing(reference: Reference, sample: Sample, j: int) -> tuple[str, bool]:
+    """A usual sentinel outside the range of the training data, in words, and whether it is beyond doubt: many rows have it, or two
+    where it lies farther away than the range is wide."""
     values = sample.ordered[: int(sample.kept[j]), j]
     low, high = reference.low[j], reference.high[j]
     for s in SENTINELS:
@@ -128,6 +132,13 @@ def _standing(reference: Reference, sample: Sample, j: int) -> str:
         count = int(((values == s) | (values == near)).sum())
         others = values[(values != s) & (values != near)]
         outside = int(((others < low) | (others > high)).sum())
-        if count >= max(3, STANDING * values.size) and outside <= max(0.05 * values.size, 1) and count < values.size:
-            return f"{count / values.size:.0%} of the values are {s:g} (training: {low:g} to {high:g})"
-    return ""
+        if not count or count == values.size or outside > max(0.05 * values.size, 1):
+            continue
+        away = max(low - s, s - high) > high - low
+        sure = count >= max(2 if away else 3, STANDING * values.size)
+        if sure or away:
+            return (
+                f"{count / values.size:.{0 if sure else 2}%} of the values are {s:g} (training: {low:g} to {high:g})",
+                sure,
+            )
+    return "", False
