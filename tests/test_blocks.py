@@ -49,6 +49,12 @@ def test_blocks_of_any_size_are_the_same_table(
         assert b"".join(pieces) == text.encode()
 
 
+def test_pyarrow_reads_cells_of_several_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(QUOTED)
+    found = data.opened(str(tmp_path / "t.csv"), data.Selection(columns=("a", "b")), engine="pyarrow")
+    np.testing.assert_array_equal(np.concatenate(list(found.arrays())), X)
+
+
 def test_what_comes_late_in_json_lines_is_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A column that begins, and one that turns from whole numbers to fractions, after the first block."""
     path = tmp_path / "t.jsonl"
@@ -74,10 +80,10 @@ def test_one_batch_of_arrow_comes_in_pieces(tmp_path: Path) -> None:
 
 
 def _large(path: Path) -> None:
-    """200 MB of numbers, or a little more."""
+    """200 MB of text or a little more, or 400 MB of numbers."""
     block = np.random.default_rng(0).normal(size=(100_000, 8))
     if path.suffix == ".arrow":
-        batch = pa.record_batch({f"c{i}": np.tile(block[:, i], 32) for i in range(8)})
+        batch = pa.record_batch({f"c{i}": np.tile(block[:, i], 64) for i in range(8)})
         with pa.ipc.new_file(path, batch.schema) as file:
             file.write(batch)
         return
@@ -89,8 +95,10 @@ def _large(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.csv", "t.csv.gz", "t.arrow"])
-def test_a_pass_over_a_large_file_takes_little_memory(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "most"), [("t.jsonl", 150), ("t.jsonl.gz", 150), ("t.csv", 150), ("t.csv.gz", 150), ("t.arrow", 200)]
+)
+def test_a_pass_over_a_large_file_takes_little_memory(name: str, most: int, tmp_path: Path) -> None:
     """The most memory of its own process: a fraction of the file, which once was mapped or unpacked as a whole."""
     pytest.importorskip("resource", reason="peak memory is asked of a POSIX system")
     _large(tmp_path / name)
@@ -100,4 +108,4 @@ def test_a_pass_over_a_large_file_takes_little_memory(name: str, tmp_path: Path)
         "before = peak(); f.summarize(sys.argv[1]); print(peak() - before)"
     )
     out = subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, check=True)
-    assert int(out.stdout) < 150_000  # kilobytes
+    assert int(out.stdout) < most * 1000  # kilobytes

@@ -66,15 +66,20 @@ class Part:
         import pyarrow as pa
 
         held = None if self.system is not None else _map(self.path)
-        only = pa.ipc.IpcReadOptions(included_fields=[i for i, n in enumerate(self.schema.names) if n in columns])
+        only = None  # asked for some columns, pyarrow copies them as a whole; far away, it fetches no others
+        if held is None:
+            only = pa.ipc.IpcReadOptions(included_fields=[i for i, n in enumerate(self.schema.names) if n in columns])
         with pa.BufferReader(pa.py_buffer(held)) if held else _source(self.path, self.system) as file:
             reader = self._reader(file, options=only)
             count = getattr(reader, "num_record_batches", None)
             for batch in reader if count is None else map(reader.get_batch, range(count)):
                 for at in range(0, batch.num_rows, ROWS):
-                    yield batch.slice(at, ROWS).select(columns)
+                    piece = batch.slice(at, ROWS).select(columns)
                     if held and hasattr(mmap, "MADV_DONTNEED"):
+                        copies = [pa.concat_arrays([c, c.slice(0, 0)]) for c in piece.columns]
+                        piece = pa.RecordBatch.from_arrays(copies, schema=piece.schema)
                         held.madvise(mmap.MADV_DONTNEED)
+                    yield piece
 
     def _reader(self, file: Any, **options: Any) -> Any:
         import pyarrow as pa
