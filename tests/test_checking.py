@@ -247,6 +247,15 @@ def test_a_sentinel_in_few_rows(count: int) -> None:
     assert len(words) == 1 and "are -999 (training" in words[0]
 
 
+@pytest.mark.parametrize(("share", "verdict"), [(0.1, "as expected"), (0.4, "missing")])
+def test_a_column_that_is_lost_in_part(share: float, verdict: str) -> None:
+    rows = np.random.default_rng(0).normal(50, 9, (1000, 3))
+    some = rows[:100].copy()
+    some[: int(100 * share), 1] = np.nan
+    found = check(profile(rows), some)
+    assert found.verdict == verdict and found.level == ("mismatch" if share > 0.3 else "warning")
+
+
 def test_prometheus_and_markdown(cli, files, stats) -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     done = cli("check", stats, files / "exchanged.parquet", "--format", "prometheus")
