@@ -54,7 +54,7 @@ def checks(
         expected = worker.run(Runnable(parts[0].SerializeToString()), scaled)
         got = worker.run(Runnable(parts[1].SerializeToString()), raw)
         if not isinstance(expected, Failure) and not isinstance(got, Failure):
-            found.append(_compared(tensor, absorptions, inside, expected, got))
+            found.append(_compared(tensor, absorptions, inside, reference.poisoned(expected, placements, inside), got))
     return found
 
 

@@ -120,7 +120,7 @@ def _known(options: Options) -> None:
         ("--guard", options.guard, guarding.MODES),
     ):
         if value not in allowed:
-            raise PlanError(f"{flag} {value}: unknown; choose one of {', '.join(allowed)}")
+            raise PlanError(f"{flag} {value}: unknown; choose one of {', '.join(a for a in allowed if a)}")
 
 
 def _already(model: ModelFile, options: Options) -> list[str]:

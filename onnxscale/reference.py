@@ -96,7 +96,7 @@ def has_trees(model: ModelFile) -> bool:
 
 
 def poisoned(answers: list[Answers], placements: Sequence[Placement], feeds: Sequence[Feed]) -> list[Answers]:
-    """The answers without the rows that a guard takes for wrong: NaN, or -1 for integers."""
+    """The answers, all or some outputs, without the rows that a guard takes for wrong: NaN, or -1 for integers."""
     guarded = [(p.spec.name, p.guard) for p in placements if p.guard is not None and p.guard.poisons]
     done: list[Answers] = []
     for answer, feed in zip(answers, feeds, strict=True):
@@ -107,6 +107,8 @@ def poisoned(answers: list[Answers], placements: Sequence[Placement], feeds: Seq
         for name, guard in guarded:
             wrong = guard.wrong(feed.raw[name])
             for output, dtype in guard.poisons.items():
+                if output not in changed:
+                    continue
                 y = changed[output]
                 changed[output] = np.where(align(wrong, y.ndim, 0), np.array(FILL[dtype], y.dtype), y)
         done.append(changed)

@@ -68,6 +68,26 @@ def test_a_flag_that_was_moved_by_a_fraction_is_not_another_column(seed: int) ->
     assert check(profile(held), moved).verdict == "drift"
 
 
+@pytest.mark.parametrize("name", ["lognormal", "housing", "breast_cancer"])
+def test_a_column_that_only_moved_is_drift_and_one_with_its_sign_turned_is_not(name: str) -> None:
+    """A skewed column moved by some sigmas lies about where its mirror image would, in another shape."""
+    held = faults.table(name)
+    called = {"drift": 0, "unit": 0}
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        order = draw.permutation(len(held.rows))
+        half = len(order) // 2
+        train, rest = held.rows[order[:half]], held.rows[order[half : half + 32]].copy()
+        j = int(draw.integers(train.shape[1]))
+        moved, turned = rest.copy(), rest.copy()
+        moved[:, j] -= draw.uniform(1, 3) * train[:, j].std()
+        turned[:, j] *= -1
+        known = profile(train)
+        assert check(known, moved).level != "mismatch"
+        called[check(known, turned).verdict] = called.get(check(known, turned).verdict, 0) + 1
+    assert called["unit"] >= 11
+
+
 def test_the_best_assignment_is_found() -> None:
     optimize = pytest.importorskip("scipy.optimize")
     for n in (1, 2, 5, 40):
@@ -201,6 +221,39 @@ def test_other_statistics_fit_better(cli, files, stats, tmp_path) -> None:
     done = cli("check", stats, tmp_path / "there.parquet", "--candidates", tmp_path / "there.json", "--json")
     said = json.loads(done.stdout)
     assert said["verdict"] == "other-statistics" and "there.json" in said["story"]
+
+
+def test_other_statistics_with_their_columns_in_another_order() -> None:
+    pandas = pytest.importorskip("pandas")
+    draw = np.random.default_rng(3)
+    names = ["a", "b", "c"]
+    here, there = (
+        pandas.DataFrame(draw.normal(at, 7, (500, 3)), columns=names) for at in ([0, 90, 300], [400, 10, 60])
+    )
+    found = check(onnxscale.fit(here), there[:100], candidates=[onnxscale.fit(there[["c", "a", "b"]])])
+    assert found.verdict == "other-statistics"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_sentinel_in_few_rows(count: int) -> None:
+    """Twice the same number that stands for nothing, far outside, among 40 rows is broken; once is a warning."""
+    rows = np.random.default_rng(0).normal(50, 9, (1000, 3))
+    few = rows[:40].copy()
+    few[:count, 1] = -999.0
+    found = check(profile(rows), few)
+    assert found.verdict == ("sentinel" if count == 2 else "as expected")
+    assert found.level == ("mismatch" if count == 2 else "warning")
+    words = [c.said for c in found.columns] + [w.message for w in found.warnings if w.rule == "sentinel"]
+    assert len(words) == 1 and "are -999 (training" in words[0]
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.1, "as expected"), (0.4, "missing")])
+def test_a_column_that_is_lost_in_part(share: float, verdict: str) -> None:
+    rows = np.random.default_rng(0).normal(50, 9, (1000, 3))
+    some = rows[:100].copy()
+    some[: int(100 * share), 1] = np.nan
+    found = check(profile(rows), some)
+    assert found.verdict == verdict and found.level == ("mismatch" if share > 0.3 else "warning")
 
 
 def test_prometheus_and_markdown(cli, files, stats) -> None:

@@ -158,6 +158,21 @@ def test_rows_that_cannot_be_right_are_taken_out() -> None:
     assert np.isnan(got["y"]).all() and got["x_guard_looks_scaled"]
 
 
+@pytest.mark.parametrize("classes", [0, 3])
+def test_a_layer_whose_output_is_the_model_s_folds_under_nan(classes: int) -> None:
+    """What the folded layer gives is an output that loses rows: so does the original's that it is compared with."""
+    linear_model, skl2onnx = pytest.importorskip("sklearn.linear_model"), pytest.importorskip("skl2onnx")
+    z = np.clip(build.draw(128, build.WIDTH, seed=1), -2.9, 2.9).astype(np.float32)
+    y = np.arange(128) % classes if classes else z.sum(axis=1)
+    fitted = (linear_model.LogisticRegression() if classes else linear_model.Ridge()).fit(z, y)
+    model = skl2onnx.to_onnx(fitted, z[:1], options={"zipmap": False} if classes else None)
+    mean, std = build.STD / 2, build.STD
+    stats = build.stats(mean, std, data_min=mean - 3 * std, data_max=mean + 3 * std)
+    checked = onnxscale.bake(model, stats, form="fold", guard="nan").verify().comparison
+    assert checked.verified, text.comparison(checked)
+    assert any(s.role == "layer" for s in checked.seams)
+
+
 def test_a_large_mean_does_not_cost_the_distance() -> None:
     mean, std = np.array([1.7e9, 1, 2, 3.0]), np.array([1e3, 1, 1, 1.0])
     stats = build.stats(mean, std, data_min=mean - 3 * std, data_max=mean + 3 * std)

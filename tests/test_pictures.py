@@ -52,6 +52,29 @@ def matches(pixels: pictures.Pixels, rows: np.ndarray) -> None:
     np.testing.assert_array_equal(found.quantiles, expected)
 
 
+def test_a_folder_of_pictures_with_texts_beside_them(rgb: tuple[Path, np.ndarray]) -> None:
+    """What the directory lists first decides nothing; folders and patterns of tars are pictures too."""
+    folder, rows = rgb
+    for path in list(folder.rglob("*.*")):
+        if path.name != "labels.csv":
+            path.with_suffix(".txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (folder / "README.md").write_text("# pictures\n")
+    assert albums.is_pictures(folder)
+    shards = folder.parent / "shards"
+    shards.mkdir()
+    for i, path in enumerate(p for p in sorted(folder.rglob("*.*")) if p.suffix.lower() in albums.PICTURES):
+        with tarfile.open(shards / f"{i}.tar", "w") as tar:
+            tar.add(path, f"{i}{path.suffix}")
+    for source in (folder, shards, shards / "*.tar"):
+        assert albums.is_pictures(source)
+        matches(pictures.counted([str(source)]), rows)
+    tables = folder.parent / "tables"
+    tables.mkdir()
+    (tables / "a.csv").write_text("a,b\n1,2\n")
+    Image.new("RGB", (2, 2)).save(tables / "plot.png")
+    assert not albums.is_pictures(tables)
+
+
 def test_a_folder(rgb: tuple[Path, np.ndarray]) -> None:
     folder, rows = rgb
     told: list[int] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 
 import numpy as np
 
@@ -16,11 +17,10 @@ from onnxscale.checking import judging, sample
 from onnxscale.checking.candidates import better
 from onnxscale.checking.expecting import Expectation, expected
 from onnxscale.checking.result import VERDICTS, Check, Column, Warned
-from onnxscale.data import Selection
+from onnxscale.data import Data, Selection
 from onnxscale.errors import DataError, names
 from onnxscale.fitting.summary import Summary
 from onnxscale.statistics import Reading
-from onnxscale.step import Array
 
 __all__ = ["VERDICTS", "Check", "Column", "Warned", "check", "check_summary"]
 
@@ -38,15 +38,16 @@ def check(
     rows, in SQL. candidates: other statistics that the data may belong to. seed: of the sample of rows.
     Raises StatisticsError where nothing is known of the values, DataError where the data cannot be read or has other columns.
     """
-    pictures = isinstance(data, np.ndarray) and data.ndim >= 4
-    what = expected(source if stats is None else stats, input, reading, channels=pictures)
-    blocks, width = _opened(what, data, tuple(columns), where, engine)
-    if width != what.reference.width:
+    what = expected(source if stats is None else stats, input, reading)
+    opened = _opened(what, data, tuple(columns), where, engine)
+    if opened.width != what.reference.width:
         raise DataError(
-            f"the data has {width} columns and {what.said} expects {what.reference.width}"
+            f"the data has {opened.width} columns and {what.said} expects {what.reference.width}"
             + (f" ({names(what.reference.features)})" if what.reference.features else "")
         )
-    drawn = sample.drawn(blocks, width, seed, tell)
+    if len(opened.array) >= 4:
+        what = replace(what, reference=replace(what.reference, channels=True))
+    drawn = sample.drawn(opened.arrays(), opened.width, seed, tell)
     found = judging.judged(what.reference, drawn)
     if candidates:
         found = better(found, drawn, what, candidates, reading)
@@ -67,30 +68,49 @@ def check_summary(
     return replace(found, input=what.input, source=what.said)
 
 
-def _opened(
-    what: Expectation, data: object, columns: tuple[str, ...], where: str, engine: str
-) -> tuple[Iterator[Array], int]:
-    """Blocks of rows in the order of the model's features, and how many columns."""
-    if isinstance(data, np.ndarray) and data.ndim > 2:
-        axis = what.axis if what.axis is not None else -1
-        flat = np.moveaxis(data, axis, -1).reshape(-1, data.shape[axis])
-        return iter([flat]), flat.shape[1]
+def _opened(what: Expectation, data: object, columns: tuple[str, ...], where: str, engine: str) -> Data:
+    """The data as columns in the order of the model's features."""
     features = what.reference.features
-    if columns or not features or isinstance(data, np.ndarray):
-        opened = datas.opened(data, Selection(columns=columns, where=where), engine=engine)
-        return opened.arrays(), opened.width
+    again, shape = _again(data)
+    if columns or not features or len(shape) > 1:
+        return _laid(what, again, shape, Selection(columns=columns, where=where), engine)
     if isinstance(data, Mapping) and not set(features) <= set(map(str, data)):
         _other(features, tuple(map(str, data)))
     try:
-        opened = datas.opened(data, Selection(columns=features, where=where), engine=engine)
+        return datas.opened(again(), Selection(columns=features, where=where), engine=engine)
     except DataError as error:
         if "no column" not in str(error):
             raise
-        plain = datas.opened(data, Selection(where=where), engine=engine)
+        plain = _laid(what, again, shape, Selection(where=where), engine)
         if plain.names:
             _other(features, plain.names, str(error))
-        return plain.arrays(), plain.width
-    return opened.arrays(), opened.width
+        return plain
+
+
+def _again(data: object) -> tuple[Callable[[], object], tuple[int, ...]]:
+    """What gives the data once more, from its first batch on, until it is read; and the shape of an array, or of the first batch."""
+    if not isinstance(data, Iterator):
+        return lambda: data, data.shape if isinstance(data, np.ndarray) else ()
+    head = list(islice(data, 1))
+    return lambda: chain(head, data), head[0].shape if head and isinstance(head[0], np.ndarray) else ()
+
+
+def _laid(
+    what: Expectation, again: Callable[[], object], shape: tuple[int, ...], chosen: Selection, engine: str
+) -> Data:
+    """Data without the names of features. The features of an array of more than two dimensions lie where the model says, or else on
+    the axis that is as long; with its steps they are columns too."""
+    plain = datas.opened(again(), chosen, engine=engine)
+    shape, width = shape or plain.array, what.reference.width
+    if len(shape) < 3:
+        return plain
+    if what.steps and int(np.prod(shape[1:])) == width:
+        return replace(datas.opened(again(), replace(chosen, steps=True), engine=engine), array=shape)
+    axes = [a for a in (what.axis, -1, 1) if a is not None and -len(shape) < a < len(shape) and a and shape[a] == width]
+    if not axes and not chosen.columns:
+        raise DataError(f"the data has the shape {shape}, and on no axis the {width} features that {what.said} expects")
+    axis = axes[0] if axes else what.axis
+    return replace(datas.opened(again(), replace(chosen, axis=axis), engine=engine), array=shape)
 
 
 def _other(features: tuple[str, ...], known: tuple[str, ...], first: str = "the data") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxscale.checking import judging, laws
 from onnxscale.checking.expecting import Expectation, expected
-from onnxscale.checking.reference import Reference
+from onnxscale.checking.reference import Reference, aligned
 from onnxscale.checking.result import Check
 from onnxscale.checking.sample import Sample
 from onnxscale.errors import DataError
@@ -33,6 +33,7 @@ def better(
         other = expected(source, own.input, reading)
         if other.reference.width != own.reference.width:
             raise DataError(f"{other.said}: has {other.reference.width} columns, {own.said} has {own.reference.width}")
+        other = replace(other, reference=aligned(other.reference, own.reference.features))
         there = _distance(other.reference, drawn)
         if there < RATIO * here and here - there > GAP and (best is None or there < best[0]):
             best = (there, other)

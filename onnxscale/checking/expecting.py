@@ -20,27 +20,28 @@ from onnxscale.transform import Transform
 @dataclass(frozen=True, eq=False)
 class Expectation:
     """reference: of the columns. input: the model's input, or "". axis: where the features lie in an array, or None. said: where it
-    comes from, in words."""
+    comes from, in words. steps: whether each step of a feature is a column, as [n, time, F] has time x F."""
 
     reference: Reference
     input: str
     axis: int | None
     said: str
+    steps: bool = False
 
 
-def expected(source: object, input: str = "", reading: Reading | None = None, *, channels: bool = False) -> Expectation:
+def expected(source: object, input: str = "", reading: Reading | None = None) -> Expectation:
     """What is expected of the data of one input. source: a model, a statistics file, or what `read` takes; a Profile too.
 
-    channels: whether the columns are known to be the channels of pictures. Raises StatisticsError where nothing is known of the
-    values, or where there are several inputs and none is named.
+    Raises StatisticsError where nothing is known of the values, or where there are several inputs and none is named.
     """
     reading = reading or Reading()
     if isinstance(source, Profile):
-        return Expectation(references.from_profile(source, channels=channels), input, None, "a profile")
+        return Expectation(references.from_profile(source), input, None, "a profile")
     found = source if isinstance(source, Statistics) else origins.read(source, reading)
     name, fitted = _chosen(found, input, reading)
     said = found.source.path or found.source.format
-    return Expectation(_reference(fitted, said, channels), input or (name or ""), fitted.axis, said)
+    steps = len(fitted.transform().shape) > 1
+    return Expectation(_reference(fitted, said), input or (name or ""), fitted.axis, said, steps)
 
 
 def _chosen(found: Statistics, input: str, reading: Reading) -> tuple[str | None, Fitted]:
@@ -59,10 +60,10 @@ def _chosen(found: Statistics, input: str, reading: Reading) -> tuple[str | None
     return name, fitted
 
 
-def _reference(fitted: Fitted, said: str, channels: bool) -> Reference:
+def _reference(fitted: Fitted, said: str) -> Reference:
     transform = fitted.transform()
     profile = fitted.profile
-    image = channels or fitted.scaler.kind == "image" or (profile is not None and "pictures" in profile.about)
+    image = fitted.scaler.kind == "image" or (profile is not None and "pictures" in profile.about)
     if profile is not None:
         size = int(np.prod(transform.shape)) if transform.shape else profile.width
         own = transform if size == profile.width and len(transform.shape) <= 1 else None

@@ -44,15 +44,19 @@ def _plain(r: Reference) -> list[Hypothesis]:
     def unit(x: Array) -> Array:
         return np.asarray((x - r.low) / width)
 
+    def robust(x: Array) -> Array:
+        return np.asarray((x - middle) / iqr)
+
     rows = [
         Hypothesis("z-scored", z, "(x - mean) / std"),
         Hypothesis("min-maxed", unit, "(x - min) / (max - min)"),
         Hypothesis("minus-one-one", lambda x: 2 * unit(x) - 1, "2 (x - min) / (max - min) - 1"),
-        Hypothesis("robust-scaled", lambda x: np.asarray((x - middle) / iqr), "(x - median) / interquartile range"),
+        Hypothesis("robust-scaled", robust, "(x - median) / interquartile range"),
         Hypothesis("twice", lambda x: z(z(x)), "(x - mean) / std, twice"),
         Hypothesis("twice", lambda x: unit(unit(x)), "(x - min) / (max - min), twice"),
+        Hypothesis("twice", lambda x: robust(robust(x)), "(x - median) / interquartile range, twice"),
     ]
-    return rows if r.measured else [h for h in rows if h.verdict != "robust-scaled"]
+    return rows if r.measured else [h for h in rows if "median" not in h.how]
 
 
 def _scales(r: Reference) -> list[Hypothesis]:
@@ -99,6 +103,9 @@ def _own(r: Reference) -> list[Hypothesis]:
             found.append(
                 Hypothesis("half-scaled", part, f"the first {count} step(s) of the model's scaler: {part.prose()}")
             )
+    if len(t.steps) > 2 and t.steps[0].op in ("Mul", "Div") and Transform(t.steps[:1]).shape == ():
+        rest = Transform(t.steps[1:])
+        found.append(Hypothesis("half-scaled", rest, f"the rescale before it was forgotten: {rest.prose()}"))
     return found
 
 

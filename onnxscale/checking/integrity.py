@@ -21,7 +21,7 @@ SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -999999.0, 99.0, 999.
 SURE = 1e-6  # the chance of it in good data, below which it is broken
 OFTEN = 0.5  # share of the training rows of one value, from which that value alone may be drift
 FEW = 12  # so many values at most: a flag, a site, a month, of which one alone may be drift too
-FILLED = 0.5  # share of a column that is missing and was not, to be broken
+FILLED = 0.3  # share of a column that is missing and was not, to be broken
 STANDING = 0.03  # share of a column that is one sentinel
 FAR = 20.0  # ranges beyond the range
 
@@ -47,14 +47,15 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
     usual = np.zeros(reference.width) if reference.missing is None else reference.missing
     found = Broken()
     warned: list[Warned] = []
-    for j in np.flatnonzero(gone > usual + FILLED):
-        found.missing[int(j)] = f"{gone[j]:.0%} of the rows have no number (training: {usual[j]:.1%})"
     bound = (
         usual
         + 4 * np.sqrt(np.maximum(usual * (1 - usual), 1 / max(float(reference.rows.max(initial=1)), 1)) / n)
         + 1 / n
     )
-    for j in np.flatnonzero((gone > bound) & (gone <= usual + FILLED)):
+    lost = gone > np.maximum(usual + FILLED, bound)
+    for j in np.flatnonzero(lost):
+        found.missing[int(j)] = f"{gone[j]:.0%} of the rows have no number (training: {usual[j]:.1%})"
+    for j in np.flatnonzero((gone > bound) & ~lost):
         warned.append(
             Warned("missing", name[j], f"{gone[j]:.2%} of the rows have no number (training: {usual[j]:.2%})")
         )
@@ -63,8 +64,11 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
         found.constant.update(constant)
         warned += [Warned("constant", name[j], word) for j, word in still.items()]
         for j in np.flatnonzero((sample.low < reference.low) | (sample.high > reference.high)):
-            if int(j) not in found.constant and (said := _standing(reference, sample, int(j))):
+            said, sure = _standing(reference, sample, int(j))
+            if said and sure and int(j) not in found.constant:
                 found.sentinel[int(j)] = said
+            elif said and int(j) not in found.constant:
+                warned.append(Warned("sentinel", name[j], said))
         whole = reference.integral
         if whole is not None:
             rows = sample.finite
@@ -84,7 +88,7 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
     with np.errstate(all="ignore"):
         out = np.fmax((reference.low - sample.low) / span, (sample.high - reference.high) / span)
     for j in np.flatnonzero((np.nan_to_num(out) > FAR) & reference.varied):
-        if int(j) not in found.sentinel:
+        if int(j) not in found.sentinel and not any(w.rule == "sentinel" and w.column == name[j] for w in warned):
             warned.append(
                 Warned(
                     "range",
@@ -117,8 +121,9 @@ def _constant(reference: Reference, sample: Sample) -> tuple[dict[int, str], dic
     return found
 
 
-def _standing(reference: Reference, sample: Sample, j: int) -> str:
-    """Whether many rows have one number that is a usual sentinel and lies outside the range of the training data."""
+def _standing(reference: Reference, sample: Sample, j: int) -> tuple[str, bool]:
+    """A usual sentinel outside the range of the training data, in words, and whether it is beyond doubt: many rows have it, or two
+    where it lies farther away than the range is wide."""
     values = sample.ordered[: int(sample.kept[j]), j]
     low, high = reference.low[j], reference.high[j]
     for s in SENTINELS:
@@ -128,6 +133,13 @@ def _standing(reference: Reference, sample: Sample, j: int) -> str:
         count = int(((values == s) | (values == near)).sum())
         others = values[(values != s) & (values != near)]
         outside = int(((others < low) | (others > high)).sum())
-        if count >= max(3, STANDING * values.size) and outside <= max(0.05 * values.size, 1) and count < values.size:
-            return f"{count / values.size:.0%} of the values are {s:g} (training: {low:g} to {high:g})"
-    return ""
+        if not count or count == values.size or outside > max(0.05 * values.size, 1):
+            continue
+        away = max(low - s, s - high) > high - low
+        sure = count >= max(2 if away else 3, STANDING * values.size)
+        if sure or away:
+            return (
+                f"{count / values.size:.{0 if sure else 2}%} of the values are {s:g} (training: {low:g} to {high:g})",
+                sure,
+            )
+    return "", False

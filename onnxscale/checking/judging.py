@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxscale.checking import channels, integrity, order, stories, units
 from onnxscale.checking import drift as drifting
 from onnxscale.checking import fit as fitting
-from onnxscale.checking import integrity, order, stories, units
 from onnxscale.checking.reference import Reference
 from onnxscale.checking.result import Check, Column
 from onnxscale.checking.sample import Sample
@@ -22,6 +22,7 @@ FAR = 0.5  # distance of data that no hypothesis explains from a law that is onl
 LOOSE = 0.2  # distance that a story leaves where it is no exact one
 ORDERLY = 2.0  # strain up to which another order explains all: 1 by chance
 PLAINLY = 0.8  # share of what another order leaves unexplained
+SAME = 1e-6  # distances of one function in two guises
 LISTED = 50  # columns that a result names
 USUAL = ("z-scored", "min-maxed", "minus-one-one", "robust-scaled")
 
@@ -111,6 +112,8 @@ def judged(reference: Reference, sample: Sample) -> Check:
     base = replace(base, tested=(*tested, "permuted", "exchanged", "unit", "drift"))
     fit = fitting.fitted(reference, whole)
     moved = order.rearranged(reference, whole, fit)
+    if moved is None and (evidence := channels.turned(reference, whole)):
+        return _turned(seen, evidence, base)
     other, ease = units.converted(reference, whole, fit)
     if moved is not None and not (other and _explains_more(fit, other, moved)):
         return _moved(seen, moved, base)
@@ -170,9 +173,10 @@ def _story(seen: Evidence, told: list[stories.Story], base: Check) -> Check:
         )
         verdict = usual.hypothesis.verdict if usual else verdict
     how = first.hypothesis.how
-    if verdict == "half-scaled":
-        usual = next((s for s in same if s.hypothesis.verdict in ("/255", "x255")), None)
-        verdict = usual.hypothesis.verdict if usual else verdict
+    if verdict == "half-scaled" or seen.reference.channels:  # pixels from 0 to 255: the range is the factor
+        factor = next((s for s in same if s.hypothesis.verdict in ("/255", "x255")), None)
+        if factor and (verdict == "half-scaled" or abs(factor.after - first.after) < SAME):
+            verdict = factor.hypothesis.verdict
     quiet = (verdict, first.hypothesis.verdict, "scaled", "half-scaled")
     also = tuple(dict.fromkeys(s.hypothesis.verdict for s in same if s.hypothesis.verdict not in quiet))
     evidence = {
@@ -218,6 +222,12 @@ def _moved(seen: Evidence, moved: order.Order, base: Check) -> Check:
         _columns(seen, columns[:LISTED], said),
         count=f"at least {columns.size}" if moved.partial else columns.size,
     )
+
+
+def _turned(seen: Evidence, evidence: dict[str, float], base: Check) -> Check:
+    first, last = channels.ENDS
+    said = {a: f"holds what the model calls {seen.names[b]}" for a, b in ((first, last), (last, first))}
+    return _said(replace(base, verdict="bgr", evidence=evidence), _columns(seen, np.array(channels.ENDS), said))
 
 
 def _converted(seen: Evidence, other: list[units.Converted], ease: float, base: Check) -> Check:

@@ -126,6 +126,20 @@ def normal(mean: Array, std: Array, low: Array | None = None, high: Array | None
     return np.asarray(found)
 
 
+def aligned(found: Reference, features: tuple[str, ...]) -> Reference:
+    """The same in the order of these features, where it has exactly them; else as it is, by place."""
+    if found.features == features or sorted(found.features) != sorted(features):
+        return found
+    at = np.array([found.features.index(f) for f in features])
+    integral, correlation, missing = found.integral, found.correlation, found.missing
+    return replace(
+        found, law=found.law.take(at), rows=found.rows[at], mean=found.mean[at], std=found.std[at], low=found.low[at],
+        high=found.high[at], quartiles=found.quartiles[:, at], features=features, scaler=None,
+        integral=None if integral is None else integral[at], missing=None if missing is None else missing[at],
+        correlation=None if correlation is None else correlation[np.ix_(at, at)],
+    )  # fmt: skip
+
+
 def named(found: Reference, features: tuple[str, ...]) -> Reference:
     """The same with the names of its columns, where there is one for each."""
     return replace(found, features=features) if len(features) == found.width else found

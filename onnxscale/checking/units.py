@@ -26,6 +26,7 @@ FAR, FAR_NEAR = (
     0.5,
     0.65,
 )  # distance of the two readings that no drift is taken to cover, beside the values that both share
+DRIFTS = 4.0  # sigmas up to which a column that only moved has drifted
 SUSPECTED = 4.0  # strain from which a column is looked at
 MOST = 256
 
@@ -116,6 +117,7 @@ def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted |
     n = int(sample.kept[j])
     values = sample.ordered[:n, j]
     best: tuple[float, Converted] | None = None
+    as_drift = _shifted(reference, values, own, fit, j)
     for unit in UNITS:
         mapped = law.mapped(unit.function)
         if not np.isfinite(mapped.points).all() or not (np.diff(mapped.points[0]) >= 0).all():
@@ -129,16 +131,33 @@ def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted |
         share = np.searchsorted(values, edges, side="right") / max(n, 1)
         counts = np.diff(share, prepend=0.0, append=1.0) * fit.rows[j]
         expected = own.mass[0][::-1] if falls else own.mass[0]
-        with np.errstate(all="ignore"):
-            parts = np.where(counts > 0, counts * np.log(counts / (fit.rows[j] * expected)), 0.0)
-        misfit = 2 * float(parts.sum()) / (1 + fit.rows[j] / float(own.rows[0, 0]))
+        misfit = _misfit(counts, expected, fit.rows[j], own)
         scores = own.scores[:, 0, ::-1] if falls else own.scores[:, 0]
         noise = np.sqrt(max(fit.rows[j] * (1 + fit.rows[j] / float(own.rows[0, 0])), 1e-9))
         z = np.minimum(np.abs(scores @ counts) / noise, 5.0)
         strain = float((z**2).mean())
         if best is None or misfit < best[0]:
             best = (misfit, Converted(j, unit, gain, strain, _apart(law, mapped)))
-    return None if best is None else best[1]
+    return None if best is None or best[0] > as_drift else best[1]
+
+
+def _misfit(counts: Array, expected: Array, rows: float, own: Cells) -> float:
+    """Deviance of the counts in the cells from what is expected."""
+    with np.errstate(all="ignore"):
+        parts = np.where(counts > 0, counts * np.log(counts / (rows * expected)), 0.0)
+    return 2 * float(parts.sum()) / (1 + rows / float(own.rows[0, 0]))
+
+
+def _shifted(reference: Reference, values: Array, own: Cells, fit: Fit, j: int) -> float:
+    """The misfit of the column once it is moved back to its middle: what a function must beat, unless drift does not go so far."""
+    if not values.size:
+        return np.inf
+    by = float(np.median(values)) - float(reference.quartiles[1, j])
+    if abs(by) > DRIFTS * float(reference.std[j]):
+        return np.inf
+    share = np.searchsorted(values - by, own.edges[0], side="right") / values.size
+    counts = np.diff(share, prepend=0.0, append=1.0) * fit.rows[j]
+    return _misfit(counts, own.mass[0], fit.rows[j], own)
 
 
 def _apart(raw: Law, mapped: Law) -> float:

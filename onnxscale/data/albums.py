@@ -19,6 +19,20 @@ from onnxscale.errors import DataError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_TABLES = (
+    ".parquet",
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".arrow",
+    ".feather",
+    ".jsonl",
+    ".ndjson",
+    ".json",
+    ".npy",
+    ".npz",
+    ".gz",
+)
 MOST = 1 << 28  # bytes of one file: no picture of 8 bits is this large
 Item = tuple[str, Callable[[], bytes]]  # a name and its content
 
@@ -31,36 +45,45 @@ def listed(source: object) -> list[str]:
 
 
 def is_pictures(source: object) -> bool:
-    """Whether these are pictures: files, patterns and tars by their names, folders by the first file in them that is not hidden."""
+    """Whether these are pictures: files, patterns and tars by their names, folders by what most of their files are."""
     paths = listed(source)
     return bool(paths) and all(map(_is_one, paths))
 
 
 def _is_one(path: str) -> bool:
     if not remote.is_url(path) and Path(path).is_dir():
-        files = (p for p in Path(path).rglob("*") if p.suffix and not p.name.startswith((".", "_")) and p.is_file())
-        return next(files, Path()).suffix.lower() in PICTURES
+        return _mostly(path)
     if remote.is_url(path) and path.endswith("/"):
         return bool(_listed(path))
     return path.partition("?")[0].lower().endswith((*PICTURES, *TARS))
 
 
+def _mostly(folder: str) -> bool:
+    """Whether there are more pictures, or tars, in a folder than files beside them that may be tables. A text of a picture's own,
+    such as its label or caption, is none: a.txt beside a.jpg."""
+    names = [n for _, _, there in os.walk(folder) for n in there if not n.startswith((".", "_"))]
+    pictures = {Path(n).stem for n in names if n.lower().endswith((*PICTURES, *TARS))}
+    others = sum(n.lower().endswith(_TABLES) and Path(n).stem not in pictures for n in names)
+    return sum(n.lower().endswith((*PICTURES, *TARS)) for n in names) > others
+
+
 def items(paths: Sequence[str]) -> Iterator[Item]:
     """The pictures of folders, tars, files, patterns and URLs, in the order of their names in each."""
     for path in paths:
-        bare = path.partition("?")[0].lower()
-        if bare.endswith(TARS):
-            yield from _of_tar(path)
-        elif remote.is_url(path):
-            yield from ((url, _far(url)) for url in _listed(path))
-        else:
-            yield from ((name, _near(name)) for name in _files(path))
+        url = remote.is_url(path)
+        for name in _listed(path) if url else _files(path):
+            if name.partition("?")[0].lower().endswith(TARS):
+                yield from _of_tar(name)
+            else:
+                yield name, (_far if url else _near)(name)
 
 
 def _files(path: str) -> Iterable[str]:
     if Path(path).is_dir():
         return sorted(
-            str(p) for p in Path(path).rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith(".")
+            str(p)
+            for p in Path(path).rglob("*")
+            if p.name.lower().endswith((*PICTURES, *TARS)) and not p.name.startswith(".")
         )
     there = [path] if Path(path).is_file() else sorted(glob.glob(path, recursive=True))
     if not there:
@@ -99,7 +122,7 @@ def _listed(url: str) -> list[str]:
         raise DataError(f"{url}: files behind a URL need fsspec: pip install 'onnxscale[remote]'") from None
     except Exception as error:  # noqa: BLE001  each file system raises its own types
         raise DataError(f"{url}: cannot be listed ({str(error)[:200] or type(error).__name__})") from None
-    return [system.unstrip_protocol(p) for p in sorted(there) if p.lower().endswith(PICTURES)]
+    return [system.unstrip_protocol(p) for p in sorted(there) if p.lower().endswith((*PICTURES, *TARS))]
 
 
 def _of_tar(path: str) -> Iterator[Item]:

@@ -201,6 +201,7 @@ def _data(
         sharded(parts, chosen.shard),
         about,
         shape=() if columns else _shape(whole, len(index), chosen),
+        array=() if columns else whole.shape,
     )
 
 

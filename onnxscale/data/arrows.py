@@ -1,11 +1,13 @@
-"""Arrow IPC files (Feather 2): record batches, one after the other. Streams, which have no footer, are read by pyarrow."""
+"""Arrow IPC files (Feather 2): record batches, one after the other; streams are those without a footer."""
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onnxscale.data import blocks
 from onnxscale.data.alike import Layout, Schema
 from onnxscale.errors import DataError
 
@@ -13,6 +15,7 @@ SUFFIXES = (".arrow", ".feather", ".ipc", ".arrows")
 MAGIC = b"ARROW1"
 STREAM = b"\xff\xff\xff\xff"  # the mark before a message; in a stream it comes first (Arrow columnar format, IPC)
 FEATHER1 = b"FEA1"
+ROWS = 1 << 16  # of a piece of a batch
 
 
 def layouts(paths: Sequence[str], system: Any) -> Mapping[str, Layout]:
@@ -45,38 +48,58 @@ def is_stream(path: str, system: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Stream:
-    """A stream of record batches, read as a fragment of a dataset is."""
+class Part:
+    """A file or a stream of record batches, read as a fragment of a dataset is."""
 
     path: str
     system: Any
 
-    def to_batches(self, columns: list[str], batch_size: int, **_: Any) -> Iterator[Any]:
-        """Its record batches, of these columns."""
+    @property
+    def schema(self) -> Any:
+        """That of all its batches."""
+        with _source(self.path, self.system) as file:
+            return self._reader(file).schema
+
+    def to_batches(self, columns: Sequence[str], **_: Any) -> Iterator[Any]:
+        """Its record batches, of these columns, in pieces of bounded size. A file may be one batch: it is mapped into memory, and
+        the pages that were read are given back."""
         import pyarrow as pa
 
-        with _source(self.path, self.system) as file, pa.ipc.open_stream(file) as reader:
-            for batch in reader:
-                for at in range(0, batch.num_rows, batch_size):
-                    yield batch.select(columns).slice(at, batch_size)
+        held = None if self.system is not None else _map(self.path)
+        only = None  # asked for some columns, pyarrow copies them as a whole; far away, it fetches no others
+        if held is None:
+            only = pa.ipc.IpcReadOptions(included_fields=[i for i, n in enumerate(self.schema.names) if n in columns])
+        with pa.BufferReader(pa.py_buffer(held)) if held else _source(self.path, self.system) as file:
+            reader = self._reader(file, options=only)
+            count = getattr(reader, "num_record_batches", None)
+            for batch in reader if count is None else map(reader.get_batch, range(count)):
+                for at in range(0, batch.num_rows, ROWS):
+                    piece = batch.slice(at, ROWS).select(columns)
+                    if held and hasattr(mmap, "MADV_DONTNEED"):
+                        copies = [pa.concat_arrays([c, c.slice(0, 0)]) for c in piece.columns]
+                        piece = pa.RecordBatch.from_arrays(copies, schema=piece.schema)
+                        held.madvise(mmap.MADV_DONTNEED)
+                    yield piece
+
+    def _reader(self, file: Any, **options: Any) -> Any:
+        import pyarrow as pa
+
+        return (pa.ipc.open_stream if is_stream(self.path, self.system) else pa.ipc.open_file)(file, **options)
 
 
 @dataclass(frozen=True)
-class Streams:
-    """Streams one after the other, read as a dataset is."""
+class Parts:
+    """Files and streams one after the other, read as a dataset is."""
 
-    parts: tuple[Stream, ...]
+    parts: tuple[Part, ...]
 
     @property
     def schema(self) -> Any:
         """That of the first one."""
-        import pyarrow as pa
+        return self.parts[0].schema
 
-        with _source(self.parts[0].path, self.parts[0].system) as file, pa.ipc.open_stream(file) as reader:
-            return reader.schema
-
-    def get_fragments(self) -> tuple[Stream, ...]:
-        """The streams."""
+    def get_fragments(self) -> tuple[Part, ...]:
+        """The files."""
         return self.parts
 
 
@@ -86,19 +109,28 @@ def _source(path: str, system: Any) -> Any:
     return pa.OSFile(path) if system is None else pa.PythonFile(system.open(path, "rb"), "r")
 
 
+def _map(path: str) -> mmap.mmap:
+    """A file in memory, as long as one of its batches is held."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
 def scan(paths: list[str], layout: Layout) -> Any:
     """A polars LazyFrame of the files one below the other."""
     import polars as pl
 
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        return pl.scan_ipc(paths)
+    whole = dataset(paths, None, layout)
+    empty: Any = pl.from_arrow(whole.schema.empty_table())
+    return blocks.frame(
+        empty.schema, lambda columns: (pl.from_arrow(b) for part in whole.parts for b in part.to_batches(columns))
+    )
+
+
+def dataset(paths: list[str], system: Any, layout: Layout) -> Parts:
+    """The files, as a dataset of pyarrow: its own reads ahead by whole batches, however large they are."""
     del layout
-    return pl.scan_ipc(paths)
-
-
-def dataset(paths: list[str], system: Any, layout: Layout) -> Any:
-    """A pyarrow dataset of the files."""
-    from pyarrow import dataset as ds
-
-    del layout
-    if any(is_stream(p, system) for p in paths):
-        return Streams(tuple(Stream(p, system) for p in paths))
-    return ds.dataset(paths, format="ipc", filesystem=system)
+    return Parts(tuple(Part(p, system) for p in paths))

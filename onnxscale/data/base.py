@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ import numpy as np
 
 from onnxscale.errors import DataError, names
 from onnxscale.step import Array
+
+ROW_LABELS = re.compile(r"__index_level_\d+__")  # as pandas calls an index without a name in parquet and Arrow files
 
 
 class Batch(NamedTuple):
@@ -62,7 +65,8 @@ class Selection:
         return replace(self, columns=self.target, exclude=(), target=(), group="")
 
     def chosen(self, known: Sequence[str], what: str) -> list[int]:
-        """Which of the known columns are meant, in the order asked for. Raises DataError naming those that are not there."""
+        """Which of the known columns are meant, in the order asked for; row labels of pandas only by name. Raises DataError naming
+        those that are not there."""
         index = {n: i for i, n in enumerate(known)}
         beside = (*self.exclude, *self.target, *((self.group,) if self.group else ()))
         missing = [n for n in (*self.columns, *beside) if n not in index]
@@ -70,7 +74,7 @@ class Selection:
             raise DataError(f"{what}: no column {names(missing)}; there are {names(known)}")
         if len(set(self.columns)) < len(self.columns):
             raise DataError(f"{what}: --columns names a column twice")
-        left = set(beside)
+        left = set(beside) | {n for n in known if ROW_LABELS.fullmatch(n)} - set(self.columns)
         found = [index[n] for n in self.columns or known if n not in left]
         if not found:
             raise DataError(f"{what}: no column is left; there are {names(known)}")
@@ -86,6 +90,7 @@ class Data:
     rows, or None where there is none. engine: what reads it. once: whether it can be read only once (an iterator).
     held: what must live as long as this does (a temporary folder, a session). unchanged: whether its files still are what they were.
     group: the column of the frame with each row's group. shape: what the columns of a row are laid out as, such as (time, F), or ().
+    array: the shape of the (first) array, as it is, or () where the data is none.
     """
 
     names: tuple[str, ...]
@@ -99,6 +104,7 @@ class Data:
     unchanged: Callable[[], bool] = lambda: True
     group: str = ""
     shape: tuple[int, ...] = ()
+    array: tuple[int, ...] = ()
 
     def settled(self) -> None:
         """Raises DataError where a file has been written since it was opened."""

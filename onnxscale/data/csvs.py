@@ -12,11 +12,11 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxscale.data import compressed
+from onnxscale.data import blocks, compressed
 from onnxscale.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".txt")
@@ -30,7 +30,8 @@ _QUOTED = re.compile(r'"[^"]*"')
 @dataclass(frozen=True)
 class Layout:
     """How files are written. separator: between cells. header: whether the first line has names. columns: their names. types: of
-    each, "number", "bool" or "text". comma: whether numbers have a decimal comma. padded: which have blanks beside their cells."""
+    each, "number", "bool" or "text". comma: whether numbers have a decimal comma. padded: which have blanks beside their cells.
+    lines: whether a cell goes on over several lines."""
 
     separator: str
     header: bool
@@ -38,6 +39,7 @@ class Layout:
     types: tuple[str, ...] = ()
     comma: bool = False
     padded: tuple[str, ...] = ()
+    lines: bool = False
 
     def of(self, *types: str) -> list[str]:
         """The names of the columns of these types."""
@@ -111,7 +113,8 @@ def _sampled(text: str, path: str) -> tuple[Layout, int]:
     comma = separator != "," and any(_COMMA.fullmatch(c.strip()) for column in cells for c in column)
     types = tuple(_type(column, comma=comma) for column in cells)
     padded = tuple(n for n, column in zip(columns, cells, strict=True) if any(c != c.strip() for c in column))
-    return Layout(separator, header, columns, types, comma, padded), len(rows)
+    over = any("\n" in cell for row in lines for cell in row)
+    return Layout(separator, header, columns, types, comma, padded, over), len(rows)
 
 
 def _separator(line: str) -> str:
@@ -165,10 +168,33 @@ def _number(cell: str) -> bool:
 
 def scan(paths: list[str], layout: Layout) -> Any:
     """A polars LazyFrame of files of one layout, one below the other."""
+
+    def pieces(columns: Sequence[str]) -> Iterator[Any]:
+        del columns
+        for path in paths:
+            head = b""
+            for block in blocks.blocks(path, quote=b'"'):
+                yield _scanned(head + block, layout)
+                if layout.header and not head:
+                    head = _line(block)
+
+    return blocks.frame(next(pieces(())).collect_schema(), pieces)
+
+
+def _line(block: bytes) -> bytes:
+    """The first line, which goes on behind a line end inside quotes."""
+    end = block.find(b"\n") + 1
+    while end and block.count(b'"', 0, end) % 2:
+        end = block.find(b"\n", end) + 1
+    return block[:end] if end else block + b"\n"
+
+
+def _scanned(text: bytes, layout: Layout) -> Any:
+    """A polars LazyFrame of lines that begin with those of the names, if there are names."""
     import polars as pl
 
     how: dict[str, Any] = {"separator": layout.separator, "has_header": layout.header, "infer_schema": False}
-    raw = pl.scan_csv(paths[:1], **how).collect_schema().names()
+    raw = pl.scan_csv(_line(text), **how).collect_schema().names()
     types = {"number": pl.Float64, "bool": pl.Boolean, "text": pl.String}
     called = dict(zip(layout.columns, raw, strict=True))
     over = {
@@ -176,7 +202,7 @@ def scan(paths: list[str], layout: Layout) -> Any:
         for n, t in zip(layout.columns, layout.types, strict=True)
     }
     frame = pl.scan_csv(
-        paths, null_values=MISSING, schema_overrides=over, decimal_comma=layout.comma and layout.separator != ",", **how
+        text, null_values=MISSING, schema_overrides=over, decimal_comma=layout.comma and layout.separator != ",", **how
     )
     frame = frame.rename({old: new for new, old in called.items() if old != new}, strict=True)
     padded = {
@@ -215,7 +241,7 @@ def dataset(paths: list[str], system: Any, layout: Layout) -> Any:
         true_values=["true", "True", "TRUE"],
         false_values=["false", "False", "FALSE"],
     )
-    read = arrow.ReadOptions(column_names=list(layout.columns), skip_rows=int(layout.header))
-    parse = arrow.ParseOptions(delimiter=layout.separator)
+    read = arrow.ReadOptions(column_names=list(layout.columns), skip_rows_after_names=int(layout.header))
+    parse = arrow.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
     form = ds.CsvFileFormat(parse_options=parse, read_options=read, convert_options=convert)
     return ds.dataset(paths, format=form, filesystem=system)

@@ -60,8 +60,8 @@ def _of_files(
         with said(f"{paths[0]}: {name} cannot read it"):
             native, held = ENGINES[name](table, files, address)
             found = frames.of_frame(native, chosen, about, held=held)
-            if name == "polars" and table.name == "parquet" and find_spec("pyarrow") is not None:
-                # batches by pyarrow, a row group at a time: Polars reads ahead of what takes its batches by hundreds of MB
+            if name == "polars" and table.name in ("parquet", "arrow") and find_spec("pyarrow") is not None:
+                # batches by pyarrow, a row group or batch at a time: Polars reads ahead of what takes its batches by hundreds of MB
                 return replace(found, parts=tables.of_files(table, paths, files, chosen, about).parts)
             return found
     except ImportError as error:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from onnxscale.data import compressed
+from onnxscale.data import blocks, compressed
 from onnxscale.data.alike import Layout, Schema
 from onnxscale.errors import DataError
 
 SUFFIXES = (".jsonl", ".ndjson")
-BLOCK = 1 << 22  # bytes of lines
 PLAIN = ".json"  # as Spark and pandas name them, beside settings and other documents
 
 
@@ -37,15 +36,35 @@ def scan(paths: list[str], layout: Layout) -> Any:
     import polars as pl
 
     del layout
+
     try:
-        schema = pl.scan_ndjson(paths, infer_schema_length=None).collect_schema()
+        found = _schema(paths)
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"{paths[0]}: Polars cannot read it as JSON lines ({str(error).splitlines()[0][:200]}); where they hold NaN, as "
             f"Python writes it, or whole numbers of 64 bits, --engine duckdb reads them"
         ) from None
-    wide = {name: pl.Float64 if dtype.is_integer() or dtype == pl.Null else dtype for name, dtype in schema.items()}
-    return pl.scan_ndjson(paths, schema=wide)
+    wide = {name: pl.Float64 if dtype.is_integer() or dtype == pl.Null else dtype for name, dtype in found.items()}
+    return blocks.frame(
+        wide, lambda columns: (pl.scan_ndjson(block, schema=wide) for path in paths for block in _filled(path))
+    )
+
+
+def _schema(paths: list[str]) -> Mapping[str, Any]:
+    """All columns of all lines, of types that take in those of every block."""
+    import polars as pl
+
+    found: dict[tuple[Any, ...], Any] = {}
+    for path in paths:
+        for block in _filled(path):
+            one = pl.scan_ndjson(block, infer_schema_length=None).collect_schema()
+            found.setdefault(tuple(one.items()), one)
+    return pl.concat([pl.DataFrame(schema=one) for one in found.values()], how="diagonal_relaxed").schema
+
+
+def _filled(path: str, system: Any = None) -> Iterator[bytes]:
+    """The blocks of a file that hold anything."""
+    return (block for block in blocks.blocks(path, system) if block.strip())
 
 
 def dataset(paths: list[str], system: Any, layout: Layout) -> Lines:
@@ -83,11 +102,8 @@ class Part:
         """Whole lines, some megabytes at a time."""
         import pyarrow as pa
 
-        with compressed.opened(self.path, self.system) as file:
-            while lines := file.readlines(BLOCK):
-                block = b"".join(lines)
-                if block.strip():
-                    yield pa.BufferReader(block if block.endswith(b"\n") else block + b"\n")
+        for block in _filled(self.path, self.system):
+            yield pa.BufferReader(block if block.endswith(b"\n") else block + b"\n")
 
 
 def _at_once(block: Any) -> Any:

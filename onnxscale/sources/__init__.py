@@ -204,6 +204,11 @@ def _read_bytes(data: bytes, name: str, reading: Reading, path: Path | None = No
         said = next((what for start, what in _NEVER.items() if data.lstrip().startswith(start)), "")
         if said:
             raise StatisticsError(f"{name}: {said}; expected statistics")
+        if name.lower().endswith(".py"):
+            raise StatisticsError(
+                f"{name}: a Python program, which is never run; expected its numbers, such as a JSON file with "
+                f'{{"mean": [...], "std": [...]}}, or what the fitted scaler was saved as'
+            )
         raise StatisticsError(
             f"{name}: not a format that is known; known are {', '.join(c.format for c in CONTAINERS)}"
         )

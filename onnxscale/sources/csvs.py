@@ -12,8 +12,10 @@ from onnxscale.sources.tables import of_table
 def sniff(data: bytes, name: str) -> bool:
     if name.lower().endswith((".csv", ".tsv")):
         return True
-    first = data[:4096].split(b"\n", 1)[0]
-    return any(c in first for c in (b",", b";", b"\t")) and b":" not in first and b"\0" not in first
+    lines = [line for line in data[:4096].split(b"\n") if line.strip()][:2]  # one alone may be a sentence, or code
+    first = lines[0] if lines else b""
+    parted = any(all(c in line for line in lines) for c in (b",", b";", b"\t"))
+    return parted and b":" not in first and b"\0" not in first and not name.lower().endswith(".py")
 
 
 def read(data: bytes) -> object:

@@ -32,7 +32,7 @@ def of_table(header: Sequence[str], rows: Sequence[Sequence[Any]], label: int | 
         return {spelled(h): [number(v) for v in c] for h, c in zip(header, zip(*rows, strict=True), strict=True)}
     raise StatisticsError(
         f"columns {names(header)}: expected feature, mean, std (a row per feature), or a first column that names the "
-        f"statistics (mean, std, ...)"
+        f"statistics (mean, std, ...). Of rows of data, onnxscale fit makes statistics"
     )
 
 
