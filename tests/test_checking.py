@@ -366,7 +366,7 @@ def test_returns_that_arrive_as_the_year_are_in_another_order_not_z_scored() -> 
 
 @pytest.mark.parametrize(("j", "k"), [(47, 57), (24, 63), (8, 63)])
 def test_a_pixel_that_is_nearly_always_dark_and_one_that_is_not_are_exchanged(j: int, k: int) -> None:
-    """With correlations: what is known of the correlations of a column that arrives with one value is nothing, not that they are great."""
+    """With correlations: of those of a column that arrives with one value nothing is known, not that they are great."""
     rows = faults.table("digits").rows
     draw = np.random.default_rng(7)
     train = rows[draw.integers(0, len(rows), 10_000)]
