@@ -241,7 +241,7 @@ def dataset(paths: list[str], system: Any, layout: Layout) -> Any:
         true_values=["true", "True", "TRUE"],
         false_values=["false", "False", "FALSE"],
     )
-    read = arrow.ReadOptions(column_names=list(layout.columns), skip_rows_after_names=int(layout.header))
+    read = arrow.ReadOptions(column_names=list(layout.columns), skip_rows=int(layout.header))
     parse = arrow.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
     form = ds.CsvFileFormat(parse_options=parse, read_options=read, convert_options=convert)
     return ds.dataset(paths, format=form, filesystem=system)
