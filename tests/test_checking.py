@@ -247,6 +247,15 @@ def test_a_sentinel_in_few_rows(count: int) -> None:
     assert len(words) == 1 and "are -999 (training" in words[0]
 
 
+@pytest.mark.parametrize(("share", "verdict"), [(0.1, "as expected"), (0.4, "missing")])
+def test_a_column_that_is_lost_in_part(share: float, verdict: str) -> None:
+    rows = np.random.default_rng(0).normal(50, 9, (1000, 3))
+    some = rows[:100].copy()
+    some[: int(100 * share), 1] = np.nan
+    found = check(profile(rows), some)
+    assert found.verdict == verdict and found.level == ("mismatch" if share > 0.3 else "warning")
+
+
 def test_prometheus_and_markdown(cli, files, stats) -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     done = cli("check", stats, files / "exchanged.parquet", "--format", "prometheus")
@@ -353,3 +362,19 @@ def test_returns_that_arrive_as_the_year_are_in_another_order_not_z_scored() -> 
         rows = x[draw.integers(0, len(x), 256)]
         assert check(known, rows[:, order]).verdict == "permuted", i
         assert check(known, (rows - x.mean(0)) / x.std(0)).verdict == "z-scored"
+
+
+@pytest.mark.parametrize(("j", "k"), [(47, 57), (24, 63), (8, 63)])
+def test_a_pixel_that_is_nearly_always_dark_and_one_that_is_not_are_exchanged(j: int, k: int) -> None:
+    """With correlations: of those of a column that arrives with one value nothing is known, not that they are great."""
+    rows = faults.table("digits").rows
+    draw = np.random.default_rng(7)
+    train = rows[draw.integers(0, len(rows), 10_000)]
+    with np.errstate(invalid="ignore"):
+        known = profile(train, correlation=np.corrcoef(train.T))
+    for _ in range(5):
+        clean = rows[draw.integers(0, len(rows), 256)]
+        told = clean.copy()
+        told[:, [j, k]] = told[:, [k, j]]
+        assert check(known, clean).verdict == "as expected"
+        assert check(known, told).verdict == "exchanged"

@@ -21,7 +21,7 @@ SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -999999.0, 99.0, 999.
 SURE = 1e-6  # the chance of it in good data, below which it is broken
 OFTEN = 0.5  # share of the training rows of one value, from which that value alone may be drift
 FEW = 12  # so many values at most: a flag, a site, a month, of which one alone may be drift too
-FILLED = 0.5  # share of a column that is missing and was not, to be broken
+FILLED = 0.3  # share of a column that is missing and was not, to be broken
 STANDING = 0.03  # share of a column that is one sentinel
 FAR = 20.0  # ranges beyond the range
 
@@ -47,14 +47,15 @@ def broken(reference: Reference, sample: Sample, name: list[str]) -> Broken:
     usual = np.zeros(reference.width) if reference.missing is None else reference.missing
     found = Broken()
     warned: list[Warned] = []
-    for j in np.flatnonzero(gone > usual + FILLED):
-        found.missing[int(j)] = f"{gone[j]:.0%} of the rows have no number (training: {usual[j]:.1%})"
     bound = (
         usual
         + 4 * np.sqrt(np.maximum(usual * (1 - usual), 1 / max(float(reference.rows.max(initial=1)), 1)) / n)
         + 1 / n
     )
-    for j in np.flatnonzero((gone > bound) & (gone <= usual + FILLED)):
+    lost = gone > np.maximum(usual + FILLED, bound)
+    for j in np.flatnonzero(lost):
+        found.missing[int(j)] = f"{gone[j]:.0%} of the rows have no number (training: {usual[j]:.1%})"
+    for j in np.flatnonzero((gone > bound) & ~lost):
         warned.append(
             Warned("missing", name[j], f"{gone[j]:.2%} of the rows have no number (training: {usual[j]:.2%})")
         )

@@ -192,7 +192,7 @@ def _bond(reference: Reference, sample: Sample, columns: Array) -> tuple[Array, 
     rows = min(len(x), EVIDENCE)
     trained = float(np.median(reference.rows))
     told = np.ix_(~rare, ~rare)
-    precision, seen = np.diag(np.diag(reference.precision)), np.zeros(reference.precision.shape)
+    precision, seen = np.eye(len(rare)), np.zeros(reference.precision.shape)
     precision[told] = reference.precision[told]
     seen[told] = (x.T @ x) / max(len(x), 1) * rows / (1 + rows / trained) * WEIGHT
     return precision, seen

@@ -41,7 +41,8 @@ def _spark_csv(session: Any, paths: list[str], layout: Layout) -> Any:
 
     named = [f"c{i}" for i in range(len(layout.columns))]
     schema = ", ".join(f"{n} string" for n in named)
-    frame = session.read.csv(paths, schema, sep=layout.separator, header=layout.header, quote='"', escape='"')
+    cells = {"quote": '"', "escape": '"', "multiLine": layout.lines}  # with it a file is read in one piece
+    frame = session.read.csv(paths, schema, sep=layout.separator, header=layout.header, **cells)
     wanted = []
     for i, name, kind in zip(named, layout.columns, layout.types, strict=True):
         text = f.when(~f.trim(i).isin(MISSING), f.trim(i))
@@ -72,7 +73,7 @@ def dask(table: Table, files: Files) -> Any:
 def _pandas(layout: Layout, paths: list[str]) -> dict[str, Any]:
     """What pandas.read_csv is told of a layout."""
     types = {"number": "float64", "bool": "boolean", "text": "string"}
-    whole = any(compressed.bare(p) != p.lower() for p in paths)  # cannot be cut into blocks
+    whole = layout.lines or any(compressed.bare(p) != p.lower() for p in paths)  # cannot be cut into blocks
     none = {
         "number": [*MISSING, "nan", "NaN", "NAN"],
         "bool": MISSING,

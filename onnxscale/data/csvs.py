@@ -30,7 +30,8 @@ _QUOTED = re.compile(r'"[^"]*"')
 @dataclass(frozen=True)
 class Layout:
     """How files are written. separator: between cells. header: whether the first line has names. columns: their names. types: of
-    each, "number", "bool" or "text". comma: whether numbers have a decimal comma. padded: which have blanks beside their cells."""
+    each, "number", "bool" or "text". comma: whether numbers have a decimal comma. padded: which have blanks beside their cells.
+    lines: whether a cell goes on over several lines."""
 
     separator: str
     header: bool
@@ -38,6 +39,7 @@ class Layout:
     types: tuple[str, ...] = ()
     comma: bool = False
     padded: tuple[str, ...] = ()
+    lines: bool = False
 
     def of(self, *types: str) -> list[str]:
         """The names of the columns of these types."""
@@ -111,7 +113,8 @@ def _sampled(text: str, path: str) -> tuple[Layout, int]:
     comma = separator != "," and any(_COMMA.fullmatch(c.strip()) for column in cells for c in column)
     types = tuple(_type(column, comma=comma) for column in cells)
     padded = tuple(n for n, column in zip(columns, cells, strict=True) if any(c != c.strip() for c in column))
-    return Layout(separator, header, columns, types, comma, padded), len(rows)
+    over = any("\n" in cell for row in lines for cell in row)
+    return Layout(separator, header, columns, types, comma, padded, over), len(rows)
 
 
 def _separator(line: str) -> str:
@@ -238,7 +241,7 @@ def dataset(paths: list[str], system: Any, layout: Layout) -> Any:
         true_values=["true", "True", "TRUE"],
         false_values=["false", "False", "FALSE"],
     )
-    read = arrow.ReadOptions(column_names=list(layout.columns), skip_rows_after_names=int(layout.header))
+    read = arrow.ReadOptions(column_names=list(layout.columns), skip_rows=int(layout.header))
     parse = arrow.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
     form = ds.CsvFileFormat(parse_options=parse, read_options=read, convert_options=convert)
     return ds.dataset(paths, format=form, filesystem=system)
