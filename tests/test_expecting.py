@@ -66,6 +66,13 @@ def test_a_batch_normalization_in_front_tells_the_moments() -> None:
         assert (answer.verdict, answer.ranked[0].name) == (LIKELY, truth), answer
 
 
+def test_a_batch_normalization_that_met_no_data_tells_nothing() -> None:
+    held = {"g": [1, 1, 1], "b": [0, 0, 0], "m": [0, 0, 0], "v": [1, 1, 1]}
+    model = _model([helper.make_node("BatchNormalization", ["x", "g", "b", "m", "v"], ["p"])], held, [None, 3])
+    answer = expect(model).answers[0]
+    assert not answer.evidence, answer
+
+
 @pytest.mark.parametrize("truth", list(corpus.PIXELS))
 def test_a_hidden_batch_normalization_gives_the_mean_of_the_channels(truth: str) -> None:
     """The flower's mean is solved for; it lies in the middle of no other normalization's range."""

@@ -36,11 +36,11 @@ def _turned(first: First) -> bool:
 
 
 def _moments(subject: Subject, node: onnx.NodeProto) -> tuple[Array, Array] | None:
-    """Running mean and std of a BatchNormalization, or None."""
+    """Running mean and std of a BatchNormalization, or None; 0 and 1 to the last digit are where training starts, met by no data."""
     if len(node.input) < 5:
         return None
     mean, variance = (subject.constant(n) for n in node.input[3:5])
-    if mean is None or variance is None or mean.size != variance.size:
+    if mean is None or variance is None or mean.size != variance.size or (not mean.any() and (variance == 1).all()):
         return None
     return mean.astype(np.float64).ravel(), np.sqrt(np.maximum(variance.astype(np.float64).ravel(), 0))
 
