@@ -290,9 +290,20 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         onnxscale.fit(np.zeros((0, 2)))
     with pytest.raises(DataError, match="their std is no float64"):
         onnxscale.fit(np.array([[1e308], [-1e308]]))
-    with pytest.raises(DataError, match="an iterator is read once"):
-        onnxscale.fit(iter([np.ones((2, 2))]))
-    assert profile_of(onnxscale.fit(iter([np.eye(2), np.eye(2)]), exact=False)).rows == 4
+    for asked in ({"exact": True}, {"kind": "robust"}):
+        with pytest.raises(DataError, match="an iterator is read once"):
+            onnxscale.fit(iter([np.eye(2)]), **asked)
+
+
+@pytest.mark.parametrize(("exact", "said"), [(None, True), (False, False)])
+def test_an_iterator_of_batches_has_moments_and_says_what_it_has_not(exact: bool | None, said: bool) -> None:
+    rows = np.random.default_rng(4).normal(5, 2, (900, 3))
+    found = onnxscale.fit(iter([rows[:500], rows[500:]]), exact=exact)
+    profile = profile_of(found)
+    assert profile.rows == 900 and profile.quantiles is None
+    np.testing.assert_allclose(profile.std, rows.std(0), rtol=1e-14)
+    assert any("read once" in w for w in found.inputs[None].warnings) == said
+    assert profile_of(onnxscale.fit([rows[:500], rows[500:]])).quantiles is not None
 
 
 def test_the_command_line(cli, tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from onnxscale.statistics import Fitted, Source, Statistics
 __all__ = ["Settings", "Summary", "fit", "merge", "next_round", "shard", "summarize"]
 
 
+ONCE = "no quantiles: an iterator is read once, so that check will know mean, std and range alone; a list of batches has them"
+
+
 def fit(
     source: object,
     kind: str = "standard",
@@ -36,7 +39,7 @@ def fit(
     engine: str = "",
     address: str = "",
     correlation: bool = False,
-    exact: bool = True,
+    exact: bool | None = None,
     units: Mapping[str, str] | None = None,
     whole_hash: bool = False,
     tell: Tell = lambda rows: None,
@@ -48,7 +51,7 @@ def fit(
     group: the column whose value says which group a row belongs to; each gets a mean and std of its own. axis: of arrays, where the
     features lie, by default last. steps: statistics for each place of an array's other axes, as of (time, F), not over them.
     engine, address, whole_hash: see data.opened. correlation: measure it too. exact: read the data again for 65 exact quantiles of
-    each column. units: by column. tell: called with what was done since the last call. settings: see kinds.Settings.
+    each column; None: where they can be read again, which an iterator cannot (a warning of the result says so). units: by column. tell: called with what was done since the last call. settings: see kinds.Settings.
     Raises DataError (StatisticsError where the scaler cannot be).
     """
     asked = settings_of(settings)
@@ -67,11 +70,15 @@ def fit(
         with closing(data.opened(source, selection, engine=engine, address=address, whole_hash=whole_hash)) as opened:
             if opened.once and (exact or chosen.target or (row.rereads or row.asks(asked, 1))):
                 raise DataError(
-                    "an iterator is read once: no quantiles and no target; pass exact=False, or data that can be read again"
+                    "an iterator is read once: no quantiles, no target, no kind that needs them; pass data that can be read again, "
+                    "as a list of batches can"
                 )
             summary = measured(opened, correlation=correlation, units=own, tell=tell)
             used = row if selection is chosen else plain
-            return replace(fitted(summary, used, asked, opened, exact=exact, tell=tell), axis=axis)
+            again = not opened.once if exact is None else exact
+            found = fitted(summary, used, asked, opened, exact=again, tell=tell)
+            said = (ONCE,) if exact is None and not again else ()
+            return replace(found, axis=axis, warnings=(*found.warnings, *said))
 
     split = {n: u for n, u in (units or {}).items() if n in chosen.target}
     features = one(chosen, {n: u for n, u in (units or {}).items() if n not in split})
