@@ -51,7 +51,8 @@ def fit(
     group: the column whose value says which group a row belongs to; each gets a mean and std of its own. axis: of arrays, where the
     features lie, by default last. steps: statistics for each place of an array's other axes, as of (time, F), not over them.
     engine, address, whole_hash: see data.opened. correlation: measure it too. exact: read the data again for 65 exact quantiles of
-    each column; None: where they can be read again, which an iterator cannot (a warning of the result says so). units: by column. tell: called with what was done since the last call. settings: see kinds.Settings.
+    each column; None: where it can be read again, which an iterator cannot (a warning of the result says so). units: by column.
+    tell: called with what was done since the last call. settings: see kinds.Settings.
     Raises DataError (StatisticsError where the scaler cannot be).
     """
     asked = settings_of(settings)
