@@ -54,7 +54,7 @@ def test_statistics_files_of_a_model_mean_the_same(case: Case) -> None:
 
 
 ON_THE_COMMAND_LINE = [
-    pytest.param(c, marks=() if i % 5 == 0 else pytest.mark.slow, id=str(c))
+    pytest.param(c, marks=() if i % 15 == 0 else pytest.mark.slow, id=str(c))
     for i, c in enumerate(c for c in ALL if c.target is None)
 ]
 

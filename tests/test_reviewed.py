@@ -93,6 +93,7 @@ def test_random_models_are_said_to_be_random() -> None:
         assert "at the seam" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_no_worker_outlives_the_command(end: signal.Signals, tmp_path: Path) -> None:

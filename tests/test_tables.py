@@ -176,7 +176,7 @@ def test_structured_npy(tmp_path: Path) -> None:
         one(tmp_path / "s.npy")
 
 
-@pytest.mark.parametrize("name", ["parquet", "npy", "csv"])
+@pytest.mark.parametrize("name", [pytest.param("parquet", marks=pytest.mark.slow), "npy", "csv"])
 def test_damage_is_refused_and_never_a_traceback(name: str) -> None:
     held = np.zeros(3, [("mean", "f8"), ("std", "f8")])
     held["std"] = STD

@@ -198,6 +198,7 @@ def test_a_worker_that_hangs_is_a_verdict(monkeypatch: pytest.MonkeyPatch) -> No
     assert found is not None and found.verdict == NOT_VERIFIED and "--time-limit" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outside", [False, True], ids=["weights inside", "weights outside"])
 def test_a_large_bake_is_verified_from_a_file(outside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "IN_MEMORY", 0)
@@ -253,7 +254,7 @@ def good(draw: np.random.Generator) -> tuple[onnx.ModelProto, Statistics, dict[s
     return model, statistics(scalers[int(draw.integers(len(scalers)))]()), asked
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_good_bake_never_differs(count: int) -> None:
     alarms, verified = [], 0
     for seed in range(count):
