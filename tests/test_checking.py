@@ -178,7 +178,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] if i % 3 else []) for i, k in enumerate(CASES)])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] if i % 3 else []) for i, k in enumerate(CASES)]
+)
 def test_every_verdict_from_the_command_line(cli, files, stats, kind: str) -> None:
     done = cli("check", stats, files / f"{kind.replace('/', 'over')}.parquet", "--json")
     said = json.loads(done.stdout)

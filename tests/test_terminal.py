@@ -80,7 +80,9 @@ def _run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
     return out, err
 
 
-@pytest.mark.parametrize("make", [renamed, *(pytest.param(m, marks=pytest.mark.slow) for m in (unknown_operator, lying, outside))])
+@pytest.mark.parametrize(
+    "make", [renamed, *(pytest.param(m, marks=pytest.mark.slow) for m in (unknown_operator, lying, outside))]
+)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_name_reaches_the_terminal_raw(
     attack: str, make: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
