@@ -15,6 +15,7 @@ from onnxscale.errors import DataError, StatisticsError
 from onnxscale.fitting import summarize
 from onnxscale.profile import PROBABILITIES, Profile
 from onnxscale.scalers.standard import Standard
+from tests.thinning import thinned
 
 pytest.importorskip("sklearn")
 NAMED = {"clean": "as expected", "/255": "/255"}
@@ -178,9 +179,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=[pytest.mark.slow] if i % 3 else []) for i, k in enumerate(CASES)]
-)
+@pytest.mark.parametrize("kind", thinned(CASES))
 def test_every_verdict_from_the_command_line(cli, files, stats, kind: str) -> None:
     done = cli("check", stats, files / f"{kind.replace('/', 'over')}.parquet", "--json")
     said = json.loads(done.stdout)

@@ -17,6 +17,7 @@ from onnxscale.cli.options import size
 from tests import build
 from tests.pipelines import Case, cases
 from tests.test_models import baked
+from tests.thinning import thinned
 
 ALL = cases()
 LIMIT = 30_000
@@ -40,7 +41,7 @@ def deep(layers: int = 8, width: int = 64, residual: bool = False) -> onnx.Model
     return build.model(nodes, [build.value("x")], [build.value("y", ("N", width))], held)
 
 
-@pytest.mark.parametrize("form", ["nodes", "auto"])
+@pytest.mark.parametrize("form", thinned(["auto", "nodes"]))
 @pytest.mark.parametrize("case", ALL, ids=str)
 def test_every_model_is_proved_as_it_is_verified(case: Case, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proving, "size", lambda model: 1 << 60)
