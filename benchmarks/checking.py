@@ -7,10 +7,11 @@ correlation matrix in the profile. `python -m benchmarks checking --seconds S` r
 
 from __future__ import annotations
 
-import time
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,30 @@ BEGIN, END = "<!-- matrices: made by python -m benchmarks checking -->", "<!-- m
 def main(seconds: float, out: Path | None) -> None:
     trials = max(1, round(seconds * TRIALS))
     rows: list[dict[str, Any]] = []
-    for correlated in (False, True):
-        for condition, (n, halves) in CONDITIONS.items():
-            for name in (*faults.TUNED, *faults.OTHERS):
-                start = time.perf_counter()
-                for kind, verdicts in counted(name, n, halves, correlated, trials).items():
-                    if verdicts:
-                        rows.append(
-                            {
-                                "condition": condition,
-                                "correlation": correlated,
-                                "table": name,
-                                "kind": kind,
-                                "verdicts": dict(verdicts),
-                            }
-                        )
-                print(f"{condition}, {name}: {time.perf_counter() - start:.0f} s", flush=True)
+    asked = [
+        (correlated, condition, name)
+        for correlated in (False, True)
+        for condition in CONDITIONS
+        for name in (*faults.TUNED, *faults.OTHERS)
+    ]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        found = [
+            pool.submit(counted, name, *CONDITIONS[condition], correlated, trials)
+            for correlated, condition, name in asked
+        ]
+        for (correlated, condition, name), result in zip(asked, found, strict=True):
+            for kind, verdicts in result.result().items():
+                if verdicts:
+                    rows.append(
+                        {
+                            "condition": condition,
+                            "correlation": correlated,
+                            "table": name,
+                            "kind": kind,
+                            "verdicts": dict(verdicts),
+                        }
+                    )
+            print(f"{condition}, {name}", flush=True)
     measuring.write("checking", {"trials": trials, "matrices": rows}, out)
     text = documented(rows, trials)
     print(text)
