@@ -13,6 +13,7 @@ import pytest
 
 from onnxscale import cli
 from tests import build
+from tests.thinning import thinned
 
 ATTACKS = {
     "ANSI": "\x1b[2J\x1b[31mred",
@@ -80,9 +81,7 @@ def _run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
     return out, err
 
 
-@pytest.mark.parametrize(
-    "make", [renamed, *(pytest.param(m, marks=pytest.mark.slow) for m in (unknown_operator, lying, outside))]
-)
+@pytest.mark.parametrize("make", thinned([renamed, unknown_operator, lying, outside], 4))
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_name_reaches_the_terminal_raw(
     attack: str, make: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

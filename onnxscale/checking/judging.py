@@ -24,6 +24,7 @@ ORDERLY = 2.0  # strain up to which another order explains all: 1 by chance
 PLAINLY = 0.8  # share of what another order leaves unexplained
 SAME = 1e-6  # distances of one function in two guises
 LISTED = 50  # columns that a result names
+ORDERS = ("permuted", "exchanged")
 USUAL = ("z-scored", "min-maxed", "minus-one-one", "robust-scaled")
 
 WORDS = {
@@ -106,10 +107,10 @@ def judged(reference: Reference, sample: Sample) -> Check:
     base = replace(base, tested=tested, untested=untold, warnings=broken.warnings)
     if told := stories.best(asked, whole):
         better = _order_instead(reference, whole, told[0])
-        return _moved(seen, better, base) if better else _story(seen, told, base)
+        return _moved(seen, better, replace(base, tested=(*tested, *ORDERS))) if better else _story(seen, told, base)
     if not reference.measured or not sample.real:
         return _guessed(seen, asked, replace(base, untested=(*untold, LOCAL)))
-    base = replace(base, tested=(*tested, "permuted", "exchanged", "unit", "drift"))
+    base = replace(base, tested=(*tested, *ORDERS, "unit", "drift"))
     fit = fitting.fitted(reference, whole)
     moved = order.rearranged(reference, whole, fit)
     if moved is None and (evidence := channels.turned(reference, whole)):

@@ -22,10 +22,8 @@ Function = Callable[[Array], Array]
 THRESHOLD = 7.0  # nats, of one function on one column
 NEAR_ONE = 4.0  # factors up to this can look like drift and need twice the evidence
 FITS, FITS_NEAR = 6.0, 3.0  # how much worse than the quiet columns a column may fit afterwards
-FAR, FAR_NEAR = (
-    0.5,
-    0.65,
-)  # distance of the two readings that no drift is taken to cover, beside the values that both share
+# Distance of the two readings that no drift is taken to cover, beside the values that both share.
+FAR, FAR_NEAR = 0.5, 0.65
 DRIFTS = 4.0  # sigmas up to which a column that only moved has drifted
 SUSPECTED = 4.0  # strain from which a column is looked at
 MOST = 256
@@ -114,8 +112,7 @@ def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted |
         cells.prior[j : j + 1],
         cells.rows[j : j + 1],
     )
-    n = int(sample.kept[j])
-    values = sample.ordered[:n, j]
+    values = sample.ordered[: int(sample.kept[j]), j]
     best: tuple[float, Converted] | None = None
     as_drift = _shifted(reference, values, own, fit, j)
     for unit in UNITS:
@@ -128,8 +125,7 @@ def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted |
             continue
         edges = np.sort(unit.function(own.edges[0]))
         falls = bool(unit.function(own.edges[0, -1:])[0] < unit.function(own.edges[0, :1])[0])
-        share = np.searchsorted(values, edges, side="right") / max(n, 1)
-        counts = np.diff(share, prepend=0.0, append=1.0) * fit.rows[j]
+        counts = _counts(values, edges, fit.rows[j])
         expected = own.mass[0][::-1] if falls else own.mass[0]
         misfit = _misfit(counts, expected, fit.rows[j], own)
         scores = own.scores[:, 0, ::-1] if falls else own.scores[:, 0]
@@ -139,6 +135,12 @@ def _best(reference: Reference, sample: Sample, fit: Fit, j: int) -> Converted |
         if best is None or misfit < best[0]:
             best = (misfit, Converted(j, unit, gain, strain, _apart(law, mapped)))
     return None if best is None or best[0] > as_drift else best[1]
+
+
+def _counts(values: Array, edges: Array, rows: float) -> Array:
+    """In the cells between the edges, of so many rows."""
+    share = np.searchsorted(values, edges, side="right") / max(values.size, 1)
+    return np.asarray(np.diff(share, prepend=0.0, append=1.0) * rows)
 
 
 def _misfit(counts: Array, expected: Array, rows: float, own: Cells) -> float:
@@ -155,9 +157,7 @@ def _shifted(reference: Reference, values: Array, own: Cells, fit: Fit, j: int) 
     by = float(np.median(values)) - float(reference.quartiles[1, j])
     if abs(by) > DRIFTS * float(reference.std[j]):
         return np.inf
-    share = np.searchsorted(values - by, own.edges[0], side="right") / values.size
-    counts = np.diff(share, prepend=0.0, append=1.0) * fit.rows[j]
-    return _misfit(counts, own.mass[0], fit.rows[j], own)
+    return _misfit(_counts(values - by, own.edges[0], fit.rows[j]), own.mass[0], fit.rows[j], own)
 
 
 def _apart(raw: Law, mapped: Law) -> float:

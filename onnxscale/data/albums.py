@@ -15,24 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from onnxscale import remote
+from onnxscale.data.tables import TABLES
 from onnxscale.errors import DataError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_TABLES = (
-    ".parquet",
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".arrow",
-    ".feather",
-    ".jsonl",
-    ".ndjson",
-    ".json",
-    ".npy",
-    ".npz",
-    ".gz",
-)
 MOST = 1 << 28  # bytes of one file: no picture of 8 bits is this large
 Item = tuple[str, Callable[[], bytes]]  # a name and its content
 
@@ -63,8 +50,12 @@ def _mostly(folder: str) -> bool:
     such as its label or caption, is none: a.txt beside a.jpg."""
     names = [n for _, _, there in os.walk(folder) for n in there if not n.startswith((".", "_"))]
     pictures = {Path(n).stem for n in names if n.lower().endswith((*PICTURES, *TARS))}
-    others = sum(n.lower().endswith(_TABLES) and Path(n).stem not in pictures for n in names)
+    others = sum(_may_be_a_table(n) and Path(n).stem not in pictures for n in names)
     return sum(n.lower().endswith((*PICTURES, *TARS)) for n in names) > others
+
+
+def _may_be_a_table(name: str) -> bool:
+    return name.lower().endswith((".npy", ".npz")) or any(t.is_one(name, also=True) for t in TABLES)
 
 
 def items(paths: Sequence[str]) -> Iterator[Item]:
